@@ -1,0 +1,117 @@
+"""Pyrite: understand, measure and stop reward hacking in text-to-image reinforcement learning.
+
+The public names, each imported when it is first used, so that `import pyrite` costs neither torch nor numpy. Start
+with `pyrite.load_reward("artifact-pocket")` or, at the shell, `pyrite demo`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyrite.core.cards import PolicyCard, RewardCard
+    from pyrite.core.errors import PyriteError
+    from pyrite.core.protocols import Policy, Reward, TrainablePolicy
+    from pyrite.core.registry import Entry, Registry
+    from pyrite.core.types import Prompt, Rollouts, Scores
+
+    __version__: str
+
+__all__ = [
+    "Entry",
+    "Policy",
+    "PolicyCard",
+    "Prompt",
+    "PyriteError",
+    "Registry",
+    "Reward",
+    "RewardCard",
+    "Rollouts",
+    "Scores",
+    "TrainablePolicy",
+    "__version__",
+    "list_policies",
+    "list_rewards",
+    "load_policy",
+    "load_reward",
+]
+
+_HOMES = {
+    "Entry": "pyrite.core.registry",
+    "Policy": "pyrite.core.protocols",
+    "PolicyCard": "pyrite.core.cards",
+    "Prompt": "pyrite.core.types",
+    "PyriteError": "pyrite.core.errors",
+    "Registry": "pyrite.core.registry",
+    "Reward": "pyrite.core.protocols",
+    "RewardCard": "pyrite.core.cards",
+    "Rollouts": "pyrite.core.types",
+    "Scores": "pyrite.core.types",
+    "TrainablePolicy": "pyrite.core.protocols",
+}
+
+
+def list_rewards() -> tuple[str, ...]:
+    """The name of every reward `load_reward` knows, sorted; imports none of them."""
+    return _rewards().names()
+
+
+def list_policies() -> tuple[str, ...]:
+    """The name of every policy `load_policy` knows, sorted; imports none of them."""
+    return _policies().names()
+
+
+def load_reward(name: str, **options: Any) -> "Reward":
+    """A reward, ready to score: `load_reward("artifact-pocket").score(images, prompts)`.
+
+    Args:
+        name: as `pyrite list rewards` prints it.
+        options: for this reward's factory, as under `options` in a recipe.
+
+    Raises:
+        UnknownNameError: no reward of that name.
+        CheckpointError: its weights are missing or not the bytes they should be.
+    """
+    reward: Reward = _rewards().load(name)(**options)
+    return reward
+
+
+def load_policy(name: str, **options: Any) -> "TrainablePolicy":
+    """A policy, ready to draw: `load_policy("janus-pocket").sample(prompts, group_size=4, rngs=rngs)`.
+
+    Args:
+        name: as `pyrite list policies` prints it.
+        options: for this policy's factory, as under `options` in a recipe.
+
+    Raises:
+        UnknownNameError: no policy of that name.
+        CheckpointError: its weights are missing or not the bytes they should be.
+    """
+    policy: TrainablePolicy = _policies().load(name)(**options)
+    return policy
+
+
+# By name and not by import statement: every room imports this package, and none may thereby depend on all others.
+def _rewards() -> "Registry":
+    table: Registry = importlib.import_module("pyrite.rewards.catalogue").REWARDS
+    return table
+
+
+def _policies() -> "Registry":
+    table: Registry = importlib.import_module("pyrite.policies.catalogue").POLICIES
+    return table
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name the first time it is asked for."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("pyrite")
+    else:
+        raise AttributeError(f"module 'pyrite' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

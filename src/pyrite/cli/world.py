@@ -1,0 +1,88 @@
+"""`pyrite world`: look at the pocket world, or build its checkpoints from nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pyrite.world.build.pipeline import Build
+
+app = typer.Typer(help="The pocket world: synthetic scenes with a known gold reward.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    out: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("pocket_world.png"),
+    split: Annotated[str, typer.Option(help="pretrain, rl or eval.")] = "rl",
+    seed: Annotated[int, typer.Option(help="Which scenes.")] = 0,
+) -> None:
+    """Draw scenes, their prompts and gold, and the ladder of damage, into one picture.
+
+    Example: `pyrite world show --split eval --out scenes.png`
+    """
+    from pyrite.world.show import contact_sheet
+
+    contact_sheet(split=split, seed=seed).save(out)
+    typer.echo(str(out))
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder of the build; the same folder again continues it.")] = Path(
+        "build/pocket"
+    ),
+    only: Annotated[list[str] | None, typer.Option(help="Build this part only (repeatable).")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    tiny: Annotated[bool, typer.Option("--tiny", help="A useless world in a minute, to see that everything runs.")] = False,
+    install: Annotated[bool, typer.Option("--install", help="Copy the result into the package.")] = False,
+) -> None:
+    """Train every pocket checkpoint from nothing; about an hour on 2 cores. Killed? The same command continues.
+
+    Use the result without installing it: PYRITE_CHECKPOINTS=build/pocket/checkpoints pyrite demo
+
+    Examples: `pyrite world build --seed 1 --out build/second`, `pyrite world build --only artifact-pocket`
+    """
+    import torch
+
+    from pyrite.policies.janus import load_janus
+    from pyrite.world.build.pipeline import SHIPPED, TINY, Build
+
+    torch.set_default_device(device)
+    job = Build(out, seed, lambda folder: load_janus(str(folder), device=device), TINY if tiny else SHIPPED)
+    _run_parts(job, only)
+    if install:
+        from pyrite.world.build.cards import install as install_checkpoints
+
+        install_checkpoints(job)
+
+
+def _run_parts(job: "Build", only: list[str] | None) -> None:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn, BarColumn
+    from rich.table import Table
+
+    from pyrite.core.errors import UnknownNameError
+    from pyrite.world.build.pipeline import PARTS
+
+    for name in only or ():
+        if name not in PARTS:
+            raise UnknownNameError(f"there is no part '{name}' of the pocket world; its parts are {', '.join(PARTS)}")
+    columns = (SpinnerColumn(), TextColumn("{task.description:18}"), BarColumn(), TextColumn("{task.fields[measures]}"))
+    console = Console(stderr=True)
+    table = Table("part", "seconds", "held-out quality")
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
+        for part in only or PARTS:
+            bar = bars.add_task(part, total=None, measures="")
+
+            def show_progress(part: str, step: int, steps: int, measures: dict[str, float], bar: int = bar) -> None:
+                text = " ".join(f"{name} {value:.3g}" for name, value in measures.items())
+                bars.update(bar, completed=step, total=steps, measures=text)  # type: ignore[arg-type]
+
+            job.progress = show_progress
+            record = job.run(part)
+            bars.update(bar, completed=1, total=1, measures="done")
+            quality = ", ".join(f"{name} {value:.3g}" for name, value in record["quality"].items())
+            table.add_row(part, str(record["seconds"]), quality)
+    Console().print(table)

@@ -1,0 +1,55 @@
+"""Every error a user can meet, as one tree.
+
+PyriteError
+├── RecipeError(ValueError)          all problems of a recipe at once, with did-you-mean
+├── MissingExtraError(ImportError)   feature, package, command to type
+├── UnknownNameError(KeyError)       name, nearest names, where to list them
+├── CheckpointError(RuntimeError)    weights missing, of the wrong kind, or not the bytes they should be
+├── RewardError(RuntimeError)        the reward is broken for everyone (not: this image)
+├── RunFolderError(RuntimeError)     a run folder that cannot be read, written or continued
+└── TrainingError(RuntimeError)
+    └── NonFiniteLossError           step, prompt ids, path of the saved batch
+
+A message has three parts: what happened (with the values), why it matters, what to type next.
+Trouble with a single image is never an exception: it is NaN with a reason (`pyrite.core.types.Scores`).
+"""
+
+
+class PyriteError(Exception):
+    """Root of the tree; catch it to catch everything Pyrite raises on purpose."""
+
+
+class RecipeError(PyriteError, ValueError):
+    """A recipe has problems; the message lists every one of them."""
+
+
+class MissingExtraError(PyriteError, ImportError):
+    """A feature needs an optional package that is not installed."""
+
+
+class UnknownNameError(PyriteError, KeyError):
+    """No member of that name is registered."""
+
+    def __str__(self) -> str:
+        """The message itself: `KeyError` would show it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(PyriteError, RuntimeError):
+    """Weights are missing, of the wrong kind, or not the bytes the manifest names."""
+
+
+class RewardError(PyriteError, RuntimeError):
+    """A reward cannot score anything at all."""
+
+
+class RunFolderError(PyriteError, RuntimeError):
+    """A run folder cannot be read, written or continued."""
+
+
+class TrainingError(PyriteError, RuntimeError):
+    """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; the batch that did it has been saved."""

@@ -1,0 +1,84 @@
+"""Artifact score from an image classifier: the probability that nothing is broken in the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pyrite.core.cards import RewardCard
+from pyrite.core.errors import CheckpointError
+from pyrite.core.types import Image, Prompt, Scores
+from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
+from pyrite.rewards.loading import choose_device, load_model
+from pyrite.rewards.pixels import PixelPreparation, check_pairs, run_on_images
+
+CLEAN_LABEL = "clean"
+
+
+@dataclass(frozen=True)
+class ArtifactClassifierReward:
+    """Scores an image alone: P(no artifact) in [0, 1], so that higher is better.
+
+    Details: the probability of every label under the label's own name, `clean` and the kinds of artifact, where a
+    higher number means more of that kind.
+
+    Args:
+        card: what it claims.
+        model: a transformers image classifier with one label "clean".
+        preparation: its image preprocessing.
+        batch_size: images per forward pass.
+    """
+
+    card: RewardCard
+    model: Any
+    preparation: PixelPreparation
+    batch_size: int
+
+    def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
+        """Score the images; the prompts are not read."""
+        check_pairs(images, prompts)
+        probabilities, reasons = run_on_images(
+            self._classify,
+            images,
+            preparation=self.preparation,
+            num_outputs=self.model.config.num_labels,
+            batch_size=self.batch_size,
+            device=self.model.device,
+        )
+        labels: dict[int, str] = self.model.config.id2label
+        details = {name: probabilities[:, index].astype(float) for index, name in labels.items()}
+        return Scores(details[CLEAN_LABEL], reasons, details)
+
+    def _classify(self, pixels: Tensor) -> Tensor:
+        probabilities: Tensor = self.model(pixel_values=pixels).logits.float().softmax(-1)
+        return probabilities
+
+
+def load_artifact(
+    name_or_path: str = "artifact-pocket", *, device: str = "auto", batch_size: int = 64
+) -> ArtifactClassifierReward:
+    """Load an image classifier that tells clean images from broken ones.
+
+    Raises:
+        CheckpointError: the folder is missing or damaged, or its classifier has no label "clean".
+    """
+    from transformers import AutoModelForImageClassification
+
+    folder = resolve_checkpoint(name_or_path)
+    model = load_model(AutoModelForImageClassification, folder).to(choose_device(device))
+    labels = list(model.config.id2label.values())
+    if labels.count(CLEAN_LABEL) != 1 or len(labels) < 2:
+        raise CheckpointError(
+            f"{folder}: the classifier's labels are {', '.join(labels)}; an artifact model needs exactly one called "
+            f"'{CLEAN_LABEL}' and at least one other, or nobody knows which direction is good. Set id2label."
+        )
+    card = RewardCard(
+        name=folder.name,
+        summary="Probability that the image has no artifact.",
+        range=(0.0, 1.0),
+        reads_prompt=False,
+        revision=checkpoint_revision(name_or_path),
+        licence="Apache-2.0",
+    )
+    return ArtifactClassifierReward(card, model, PixelPreparation.load(folder), batch_size)

@@ -1,0 +1,316 @@
+"""All parts of the pocket world in order: pictures, tokeniser, policy, annotated samples, proxies.
+
+Each part leaves its files and a `part.json` (settings, seconds, held-out quality) in a folder of its own, written
+last: a build that is killed continues with the first part that has none.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pyrite.core.errors import RunFolderError
+from pyrite.core.protocols import Policy
+from pyrite.core.types import Prompt
+from pyrite.world.build import clip, data, pool, proxies, vq
+from pyrite.world.build import policy as policy_training
+
+Quality = dict[str, float]
+PartProgress = Callable[[str, int, int, Quality], None]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much work a build does; `SHIPPED` is what made the checkpoints in the package."""
+
+    pictures: int = 30_000
+    tokeniser_steps: int = 2_400
+    decoder_steps: int = 1_200
+    policy_steps: int = 1_300
+    clip_steps: int = 700
+    policy_prompts: int = 500
+    rendered_prompts: int = 700
+    preference_epochs: int = 5
+    artifact_pictures: int = 3_000
+    artifact_epochs: int = 8
+
+
+SHIPPED = Scale()
+TINY = Scale(
+    pictures=1_400,
+    tokeniser_steps=20,
+    decoder_steps=6,
+    policy_steps=4,
+    clip_steps=4,
+    policy_prompts=10,
+    rendered_prompts=10,
+    preference_epochs=1,
+    artifact_pictures=60,
+    artifact_epochs=1,
+)
+
+
+@dataclass
+class Build:
+    """A build in a folder.
+
+    Args:
+        folder: where the parts go; the finished checkpoints are in `folder / "checkpoints"`.
+        seed: of everything random.
+        load_policy: reads a finished policy checkpoint (this room does not know the adapters).
+        scale: how much work to do.
+        progress: called with part, step, steps and running measures.
+    """
+
+    folder: Path
+    seed: int
+    load_policy: Callable[[Path], Policy]
+    scale: Scale = SHIPPED
+    progress: PartProgress = lambda part, step, steps, measures: None
+    _pictures: data.PictureSet | None = field(default=None, repr=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the finished checkpoints."""
+        return self.folder / "checkpoints"
+
+    def part_folder(self, part: str) -> Path:
+        """Where a part keeps its files."""
+        return self.folder / part
+
+    def done(self, part: str) -> dict[str, Any] | None:
+        """The record of a finished part, or None."""
+        record = self.part_folder(part) / "part.json"
+        return json.loads(record.read_text()) if record.exists() else None
+
+    def run(self, part: str) -> dict[str, Any]:
+        """Do one part unless it is done; returns its record.
+
+        Raises:
+            RunFolderError: the part was built with another seed or scale.
+        """
+        settings = {"seed": self.seed, **vars(self.scale)}
+        record = self.done(part)
+        if record is not None:
+            changed = [key for key, value in settings.items() if record["settings"].get(key) != value]
+            if changed:
+                raise RunFolderError(
+                    f"{self.part_folder(part)} was built with other settings ({', '.join(changed)}). Parts of two "
+                    "builds do not fit together: give --out another folder, or delete this one."
+                )
+            return record
+        shutil.rmtree(self.part_folder(part), ignore_errors=True)
+        self.part_folder(part).mkdir(parents=True)
+        started = time.monotonic()
+        quality = PARTS[part](self)
+        record = {"settings": settings, "seconds": round(time.monotonic() - started, 1), "quality": quality}
+        (self.part_folder(part) / "part.json").write_text(json.dumps(record, indent=2) + "\n")
+        return record
+
+    def report(self, part: str) -> vq.Progress:
+        """The progress callback of one part."""
+        return lambda step, steps, measures: self.progress(part, step, steps, measures)
+
+    def images(self) -> Tensor:
+        """(N, 3, 64, 64) bytes of the pre-training set."""
+        array = np.load(self.part_folder("pictures") / "images.npy")
+        return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+
+    def rows(self) -> tuple[list[Prompt], list[list[str]]]:
+        """Prompts and plans of the pre-training set."""
+        lines = (self.part_folder("pictures") / "rows.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [Prompt.from_json(row["prompt"]) for row in rows], [row["plan"] for row in rows]
+
+    def codes(self) -> Tensor:
+        """(N, 64) image codes of the pre-training set."""
+        return torch.from_numpy(np.load(self.part_folder("tokeniser") / "codes.npy")).long()
+
+    def network(self, part: str, fresh: nn.Module) -> nn.Module:
+        """A stored network; `fresh` is one of the same shape."""
+        fresh.load_state_dict(load_file(self.part_folder(part) / "model.safetensors"))
+        return fresh.eval()
+
+
+HELD_OUT = 1000
+"""Pictures at the end of the set that no part trains on."""
+
+
+def _pictures(build: Build) -> Quality:
+    folder = build.part_folder("pictures")
+    report = build.report("pictures")
+    drawn = data.draw_in_parallel(
+        build.scale.pictures, build.seed, progress=lambda done, total: report(done, total, {})
+    )
+    np.save(folder / "images.npy", drawn.images)
+    np.save(folder / "cells.npy", drawn.object_cells)
+    rows = [{"prompt": p.to_json(), "plan": plan} for p, plan in zip(drawn.prompts, drawn.plans, strict=True)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"pictures": len(drawn)}
+
+
+def _tokeniser(build: Build) -> Quality:
+    images = build.images()
+    teacher = vq.train_teacher(
+        images[:-HELD_OUT], steps=build.scale.tokeniser_steps, seed=build.seed, progress=build.report("tokeniser")
+    )
+    codes = vq.encode_all(teacher, images, native=False)
+    np.save(build.part_folder("tokeniser") / "codes.npy", codes.short().numpy())
+    save_file(teacher.state_dict(), build.part_folder("tokeniser") / "model.safetensors")
+    shares = torch.bincount(codes.flatten(), minlength=vq.NUM_CODES).double() / codes.numel()
+    perplexity = torch.exp(-(shares * shares.clamp(min=1e-12).log()).sum()).item()
+    return {"perplexity": perplexity, **pool.reconstruction_quality(teacher, build.seed, native=False)}
+
+
+def _decoder(build: Build) -> Quality:
+    teacher = build.network("tokeniser", vq.teacher_network())
+    native = vq.train_native(
+        build.images()[:-HELD_OUT],
+        build.codes()[:-HELD_OUT],
+        teacher,
+        steps=build.scale.decoder_steps,
+        seed=build.seed,
+        progress=build.report("decoder"),
+    )
+    save_file(native.state_dict(), build.part_folder("decoder") / "model.safetensors")
+    return pool.reconstruction_quality(native, build.seed, native=True)
+
+
+def _policy(build: Build) -> Quality:
+    prompts, plans = build.rows()
+    codebook = build.network("tokeniser", vq.teacher_network()).quantize.embedding.weight.detach()
+    rows, codes = policy_training.token_rows(prompts, plans), build.codes()
+    cells = torch.from_numpy(np.load(build.part_folder("pictures") / "cells.npy"))
+    model = policy_training.train_policy(
+        rows[:-HELD_OUT],
+        codes[:-HELD_OUT],
+        cells[:-HELD_OUT],
+        codebook,
+        steps=build.scale.policy_steps,
+        seed=build.seed,
+        progress=build.report("policy"),
+    )
+    held_out = slice(-HELD_OUT, None)
+    save_file(model.state_dict(), build.part_folder("policy") / "model.safetensors")
+    return policy_training.held_out_losses(model, rows[held_out], codes[held_out], cells[held_out])
+
+
+def _janus(build: Build) -> Quality:
+    native = build.network("decoder", vq.native_network())
+    model = build.network("policy", policy_training.new_policy(native.quantize.embedding.weight.detach()))
+    policy_training.save_policy(model, native, build.checkpoints / "janus-pocket")
+    return pool.policy_quality(build.load_policy(build.checkpoints / "janus-pocket"), build.seed)
+
+
+def _pool(build: Build) -> Quality:
+    rated = pool.rate(
+        build.load_policy(build.checkpoints / "janus-pocket"),
+        build.network("decoder", vq.native_network()),
+        policy_prompts=build.scale.policy_prompts,
+        rendered_prompts=build.scale.rendered_prompts,
+        seed=build.seed,
+        progress=build.report("pool"),
+    )
+    pool.save(rated, build.part_folder("pool"))
+    drawn = rated.from_policy
+    return {
+        "pictures": len(drawn),
+        "policy_alignment": float(rated.alignment[drawn].mean()),
+        "policy_realism": float(rated.realism[drawn].mean()),
+    }
+
+
+def _clip(part: str, seed_offset: int) -> Callable[[Build], Quality]:
+    def train(build: Build) -> Quality:
+        teacher = build.network("tokeniser", vq.teacher_network())
+        images, codes = build.images(), build.codes()
+        half = torch.arange(0, len(images), 2)
+        for rows in half.split(500):
+            images[rows] = pool.through_teacher(teacher, codes[rows])
+        texts = [prompt.text for prompt in build.rows()[0]]
+        model = clip.train_clip(
+            images[:-HELD_OUT],
+            texts[:-HELD_OUT],
+            steps=build.scale.clip_steps,
+            seed=build.seed + seed_offset,
+            progress=build.report(part),
+        )
+        save_file(model.state_dict(), build.part_folder(part) / "model.safetensors")
+        return clip.retrieval_quality(model, images[-HELD_OUT:], texts[-HELD_OUT:])
+
+    return train
+
+
+def _preference(name: str, base: str, seed_offset: int, **taste: float) -> Callable[[Build], Quality]:
+    def train(build: Build) -> Quality:
+        rated = pool.load(build.part_folder("pool"))
+        model = build.network(base, clip.new_clip())
+        proxies.train_preference(
+            model,
+            rated,
+            proxies.utility(rated, **taste),
+            epochs=build.scale.preference_epochs,
+            seed=build.seed + seed_offset,
+            progress=build.report(name),
+        )
+        clip.save_clip(model, build.checkpoints / name)
+        return proxies.held_out_quality(proxies.preference_scores(model.float(), rated), rated)
+
+    return train
+
+
+def _aesthetic(build: Build) -> Quality:
+    rated = pool.load(build.part_folder("pool"))
+    model = build.network("clip-a", clip.new_clip())
+    weight, bias, correlation = proxies.fit_aesthetic_head(model, rated, vivid=0.8, seed=build.seed + 31)
+    proxies.save_aesthetic(model, weight, bias, build.checkpoints / "aesthetic-pocket")
+    with torch.no_grad():
+        embedded = torch.cat([clip.embed_images(model.float(), part) for part in rated.images.split(256)])
+    scores = (embedded @ weight[0] + bias).double().numpy()
+    return {"opinion_correlation": correlation, **proxies.held_out_quality(scores, rated)}
+
+
+def _artifact(build: Build) -> Quality:
+    native = build.network("decoder", vq.native_network())
+    images, is_clean = pool.artifact_pictures(native, build.scale.artifact_pictures, build.seed)
+    model, accuracy = proxies.train_artifact(
+        images,
+        is_clean,
+        epochs=build.scale.artifact_epochs,
+        seed=build.seed + 41,
+        progress=build.report("artifact-pocket"),
+    )
+    model.half().save_pretrained(build.checkpoints / "artifact-pocket")
+    clip.save_processor(build.checkpoints / "artifact-pocket")
+    rated = pool.load(build.part_folder("pool"))
+    unseen = proxies.clean_probability(model.float(), pool.unseen_damage(build.seed))
+    caught = float((unseen < 0.5).mean())
+    return {
+        "accuracy": accuracy,
+        "unseen_damage_caught": caught,
+        **proxies.held_out_quality(proxies.clean_probability(model.float(), rated.images), rated),
+    }
+
+
+PARTS: Mapping[str, Callable[[Build], Quality]] = {
+    "pictures": _pictures,
+    "tokeniser": _tokeniser,
+    "decoder": _decoder,
+    "policy": _policy,
+    "janus-pocket": _janus,
+    "pool": _pool,
+    "clip-a": _clip("clip-a", 11),
+    "clip-b": _clip("clip-b", 12),
+    "hps-pocket": _preference("hps-pocket", "clip-a", 21, vivid=1.0, contrasty=0.25),
+    "pickscore-pocket": _preference("pickscore-pocket", "clip-b", 22, vivid=0.0, contrasty=0.8),
+    "aesthetic-pocket": _aesthetic,
+    "artifact-pocket": _artifact,
+}
