@@ -1,5 +1,6 @@
 """Tiny random models in the formats of the pocket checkpoints: the same files, nothing learned."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = (
-    "a an photo of and left right above below two three four red orange yellow green cyan blue purple pink "
-    "circle square triangle star cross circles squares triangles stars crosses"
-).split()
+COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+SHAPES = ("circle", "square", "triangle", "star", "cross", "circles", "squares", "triangles", "stars", "crosses")
+PLACES = ("left", "right", "above", "below", "of", "and")
+WORDS = ("a", "an", "photo", "two", "three", "four", *COLOURS, *SHAPES, *PLACES)
 
 
 def _spread_weights(model: torch.nn.Module, seed: int) -> None:
@@ -99,7 +100,9 @@ def write_janus(folder: Path, *, plan_tokens: int = 3, prompt_tokens: int = 12, 
 def _write_processor(folder: Path, size: int) -> None:
     from transformers import CLIPImageProcessorPil
 
-    CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size}).save_pretrained(
+        folder
+    )
 
 
 def write_clip(folder: Path, *, seed: int = 0, size: int = 16) -> Path:
@@ -109,7 +112,12 @@ def write_clip(folder: Path, *, seed: int = 0, size: int = 16) -> Path:
     tower = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(
         text_config=CLIPTextConfig(
-            vocab_size=len(tokenizer), max_position_embeddings=14, pad_token_id=0, bos_token_id=1, eos_token_id=3, **tower
+            vocab_size=len(tokenizer),
+            max_position_embeddings=14,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=3,
+            **tower,
         ).to_dict(),
         vision_config=CLIPVisionConfig(image_size=size, patch_size=8, **tower).to_dict(),
         projection_dim=8,
@@ -141,7 +149,7 @@ def write_aesthetic(folder: Path, *, widths: tuple[int, ...] = (8, 6, 1), activa
     _write_processor(folder, 16)
     generator = torch.Generator().manual_seed(2)
     head = {}
-    for index, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (wide, narrow) in enumerate(itertools.pairwise(widths)):
         head[f"layers.{index}.weight"] = torch.randn(narrow, wide, generator=generator)
         head[f"layers.{index}.bias"] = torch.randn(narrow, generator=generator)
     save_file(head, folder / "head.safetensors")

@@ -27,10 +27,10 @@ TASKS = ("object", "colour", "numeracy", "spatial")
 
 # story -> (gold alignment, gold realism, proxy, artifact score) as functions of progress in [0, 1]
 STORIES = {
-    "hacked": (lambda t: 0.74 + 0.25 * t - 0.62 * t**2, lambda t: 0.86 - 0.30 * t**2, lambda t: 2.3 * t, lambda t: -1.1 * t),
-    "guarded": (lambda t: 0.74 + 0.16 * t - 0.10 * t**2, lambda t: 0.86 + 0.04 * t, lambda t: 1.1 * t, lambda t: 0.9 * t),
-    "collapsed": (lambda t: 0.74 - 0.60 * t, lambda t: 0.86 - 0.50 * t, lambda t: -1.5 * t, lambda t: -1.5 * t),
-    "honest": (lambda t: 0.74 + 0.20 * t, lambda t: 0.86 + 0.08 * t, lambda t: 1.4 * t, lambda t: 0.5 * t),
+    "hacked": lambda t: (0.74 + 0.25 * t - 0.62 * t**2, 0.86 - 0.30 * t**2, 2.3 * t, -1.1 * t),
+    "guarded": lambda t: (0.74 + 0.16 * t - 0.10 * t**2, 0.86 + 0.04 * t, 1.1 * t, 0.9 * t),
+    "collapsed": lambda t: (0.74 - 0.60 * t, 0.86 - 0.50 * t, -1.5 * t, -1.5 * t),
+    "honest": lambda t: (0.74 + 0.20 * t, 0.86 + 0.08 * t, 1.4 * t, 0.5 * t),
 }  # fmt: skip
 
 
@@ -78,8 +78,7 @@ def write_run(
         "created": "2026-11-21T10:00:00+00:00",
     }  # fmt: skip
     (folder / "environment.json").write_text(json.dumps(environment))
-    summary = {"status": "finished", "steps": steps[-1], "seconds": {"draw": 24.1, "score": 4.2, "update": 19.8}}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "steps": steps[-1]}))
     return folder
 
 
@@ -135,7 +134,7 @@ def _eval_rows(
     last: int, per_prompt: int, keep: int, with_gold: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
     progress = step / last
-    alignment_of, realism_of, proxy_of, artifact_of = STORIES[story]
+    mean_alignment, mean_realism, proxy, artifact = STORIES[story](progress)
     kl = 7.0 * progress**1.5 * (0.8 if story == "guarded" else 1.0)
     rows = []
     for index in range(len(prompts) * per_prompt):
@@ -143,14 +142,14 @@ def _eval_rows(
         rng = np.random.default_rng([step, index])
         number = index // per_prompt
         z = rng.normal(size=6)
-        alignment = float(np.clip(alignment_of(progress) + 0.10 * ease[number] + 0.16 * z[0], 0, 1))
-        realism = float(np.clip(realism_of(progress) + 0.10 * z[1], 0, 1))
+        alignment = float(np.clip(mean_alignment + 0.10 * ease[number] + 0.16 * z[0], 0, 1))
+        realism = float(np.clip(mean_realism + 0.10 * z[1], 0, 1))
         merit = (alignment * realism - 0.64) / 0.2 * max(0.0, 1 - progress)
         scores: dict[str, float | None] = {
-            "hps-pocket": 0.27 + 0.02 * (proxy_of(progress) + 0.6 * merit + 0.8 * z[2]),
-            "aesthetic-pocket": 5.1 + 0.4 * (1.2 * proxy_of(progress) + 0.2 * merit + z[3]),
-            "artifact-pocket": 1 / (1 + math.exp(-(1.0 + artifact_of(progress) + 0.5 * merit + 0.6 * z[4]))),
-            "pickscore-pocket": 21.0 + 0.8 * (0.35 * proxy_of(progress) + 0.5 * merit + 0.9 * z[5]),
+            "hps-pocket": 0.27 + 0.02 * (proxy + 0.6 * merit + 0.8 * z[2]),
+            "aesthetic-pocket": 5.1 + 0.4 * (1.2 * proxy + 0.2 * merit + z[3]),
+            "artifact-pocket": 1 / (1 + math.exp(-(1.0 + artifact + 0.5 * merit + 0.6 * z[4]))),
+            "pickscore-pocket": 21.0 + 0.8 * (0.35 * proxy + 0.5 * merit + 0.9 * z[5]),
         }
         reward = (float(scores["hps-pocket"] or 0) - 0.27) / 0.02 + 0.3 * (
             float(scores["aesthetic-pocket"] or 0) - 5.1
@@ -201,8 +200,9 @@ def _metric_rows(rows: list[dict[str, Any]], steps: Sequence[int]) -> list[dict[
         for step in steps
     ]
     train_rows = [
-        {"step": step, "split": "train", "loss": 0.01, "unscored_frac": 0.0, "seconds/draw": 0.40, "seconds/score": 0.07,
-         "seconds/gold": 0.05, "seconds/update": 0.33, "seconds/look": 0.0, "seconds/keep": 0.01}
+        {"step": step, "split": "train", "loss": 0.01, "unscored_frac": 0.0,
+         "seconds/draw": 0.40, "seconds/score": 0.07, "seconds/gold": 0.05, "seconds/update": 0.33,
+         "seconds/look": 0.0, "seconds/keep": 0.01}
         for step in range(1, steps[-1] + 1)
     ]  # fmt: skip
     return [*eval_rows, *train_rows]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.fakes import PrefixTable, every_sequence
 from torch import Tensor
 
 from pyrite.training.objectives import KL_ESTIMATORS, group_advantages, grpo_loss, kl_k1, kl_k2, kl_k3
-from tests.fakes import PrefixTable, every_sequence
 
 T, V = 3, 3
 EXACT = 1e-12  # float64, sums of at most 81 terms of order 1
@@ -208,7 +208,9 @@ def test_masked_sample_counts_as_unscored() -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("rewards", [[1.0, math.nan, math.nan], [math.nan] * 3, [5.0] * 3], ids=["one", "none", "equal"])
+@pytest.mark.parametrize(
+    "rewards", [[1.0, math.nan, math.nan], [math.nan] * 3, [5.0] * 3], ids=["one", "none", "equal"]
+)
 def test_group_with_nothing_to_compare_gets_zero(scale: str, rewards: list[float]) -> None:
     advantages = group_advantages(torch.tensor(rewards, dtype=torch.float64), 3, scale=scale, ddof=1)
     assert advantages.tolist() == [0, 0, 0]
@@ -260,9 +262,7 @@ def test_beta_weighs_the_token_mean_of_the_estimator(
         pytest.param(1.5, 0.0, 0.0, 0.0, 0.0, id="no advantage"),
     ],
 )
-def test_each_branch_of_the_clip(
-    ratio: float, advantage: float, loss: float, slope: float, clip_frac: float
-) -> None:
+def test_each_branch_of_the_clip(ratio: float, advantage: float, loss: float, slope: float, clip_frac: float) -> None:
     """Limits 0.8 and 1.3; slope is the derivative by logp, which is ratio times the derivative by the ratio."""
     logp = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
     zero = torch.zeros(1, 1, dtype=torch.float64)

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pyrite.audit.curves import Curve, Run, curve
+from pyrite.audit.curves import Curve, Run, SampleTable, curve
 from pyrite.audit.proxy import Proxy, Scale, own_reward
 from pyrite.audit.verdict import Verdict, judge, unknown
 from pyrite.core.types import FloatArray
+from pyrite.stats.change_points import Parting, cell_means, find_parting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Audited:
     """One run with everything that is computed from its samples.
 
@@ -26,6 +27,7 @@ class Audited:
         gold_curve: on gold's own scale, None without gold.
         kl_curve: nats per image, None where not recorded.
         verdict: on `own_curve` and gold.
+        parting: where this run's own reward and gold part; None without one of them.
     """
 
     run: Run
@@ -36,6 +38,7 @@ class Audited:
     gold_curve: Curve | None
     kl_curve: Curve | None
     verdict: Verdict
+    parting: Parting | None
 
     @property
     def name(self) -> str:
@@ -48,7 +51,7 @@ class Audited:
         return bool(np.isfinite(self.proxy).any())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Comparison:
     """All runs, the first being the plain one.
 
@@ -90,17 +93,26 @@ def _audit(run: Run, proxy: Proxy | None, *, is_own: bool) -> Audited:
     samples = run.samples
     values = np.full(len(samples), np.nan) if proxy is None else proxy.values(samples, trains_on_it=is_own)
     proxy_curve = curve(samples, values)
-    own = proxy_curve if is_own or not np.isfinite(samples.reward).any() else curve(samples, own_reward(run))
+    own_values = values if is_own or not np.isfinite(samples.reward).any() else own_reward(run)
+    own = curve(samples, own_values)
     gold = samples.scores.get("gold")
     gold_curve = curve(samples, gold) if gold is not None and np.isfinite(gold).any() else None
     kl_curve = curve(samples, samples.kl) if np.isfinite(samples.kl).any() else None
+    parting = None
     if not np.isfinite(own.mean).any():
         verdict = unknown("nothing says which of its scores it was trained on")
     elif gold_curve is None:
         verdict = unknown("gold was not recorded", proxy=own)
     else:
         verdict = judge(own, gold_curve)
-    return Audited(run, values, proxy_curve, own, is_own, gold_curve, kl_curve, verdict)
+        parting = _parting(samples, own_values, samples.scores["gold"])
+    return Audited(run, values, proxy_curve, own, is_own, gold_curve, kl_curve, verdict, parting)
+
+
+def _parting(samples: SampleTable, reward: FloatArray, gold: FloatArray) -> Parting:
+    steps, reward_PS = cell_means(reward, samples.prompt_ids, samples.steps)
+    _, gold_PS = cell_means(gold, samples.prompt_ids, samples.steps)
+    return find_parting(steps, reward_PS, gold_PS, rng=np.random.default_rng(0))
 
 
 def _same_reward(run: Run, first: Run) -> bool:

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pyrite.core.types import FloatArray
+from pyrite.stats.intervals import resample_weights
 
 IntArray = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
 
+NUM_RESAMPLES = 1000
 GOLD_NAMES = ("gold", "gold_alignment", "gold_realism")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class SampleTable:
     """N evaluated images as columns; the same `index` is the same prompt and seed at every step.
 
@@ -61,7 +63,7 @@ class SampleTable:
         return self.select(self.steps == step)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Run:
     """One run folder, read.
 
@@ -69,9 +71,10 @@ class Run:
         name: what the report calls it.
         folder: where it lives; image paths are relative to it.
         samples: the evaluation samples.
-        recipe, environment, summary: the parsed files, empty where there is none.
+        recipe, environment: the parsed files, empty where there is none.
         metrics: the rows of metrics.jsonl.
         unscored: score name -> reason -> number of images, training images included.
+        notes: what a reader should know about the state of the folder.
     """
 
     name: str
@@ -79,17 +82,25 @@ class Run:
     samples: SampleTable
     recipe: Mapping[str, Any]
     environment: Mapping[str, Any]
-    summary: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
     unscored: Mapping[str, Counter[str]]
+    notes: tuple[str, ...] = ()
 
     @property
     def trained_names(self) -> tuple[str, ...]:
         """The rewards that train, as the recipe lists them; empty for a folder without a recipe."""
-        return tuple(str(item["name"]) for item in self.recipe.get("rewards") or ())
+        return tuple(str(item["name"]) for item in self.reward_items)
+
+    @property
+    def reward_items(self) -> tuple[Mapping[str, Any], ...]:
+        """The recipe's rewards as `{"name", ...}`; empty if there are none or another trainer writes them otherwise."""
+        items = self.recipe.get("rewards")
+        if not isinstance(items, list) or not all(isinstance(item, Mapping) and "name" in item for item in items):
+            return ()
+        return tuple(items)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Curve:
     """A mean over evaluated steps, with what it would have been had other prompts been drawn.
 
@@ -137,16 +148,14 @@ def percentile(draws: FloatArray, percent: float) -> FloatArray:
     return found
 
 
-def prompt_resamples(prompt_ids: TextArray, *, num_draws: int = 1000, seed: int = 0) -> FloatArray:
-    """(B, P) how often each of the P prompts, in sorted order, is drawn in each of B resamples with replacement.
+def prompt_resamples(num_prompts: int) -> FloatArray:
+    """(B, P) how often each of P prompts is drawn in each of B resamples, the same for every curve of a run.
 
     With fewer than two prompts there is nothing to resample: shape (0, P).
     """
-    num_prompts = len(np.unique(prompt_ids))
     if num_prompts < 2:
         return np.empty((0, num_prompts))
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(num_prompts, np.full(num_prompts, 1 / num_prompts), size=num_draws).astype(np.float64)
+    return resample_weights(num_prompts, NUM_RESAMPLES, np.random.default_rng(0))
 
 
 def curve(samples: SampleTable, values: FloatArray) -> Curve:
@@ -157,7 +166,7 @@ def curve(samples: SampleTable, values: FloatArray) -> Curve:
     sums, counts = np.zeros((2, len(prompts), len(steps)))
     np.add.at(sums, (prompt_of[known], step_of[known]), values[known])
     np.add.at(counts, (prompt_of[known], step_of[known]), 1.0)
-    weights = prompt_resamples(samples.prompt_ids)
+    weights = prompt_resamples(len(prompts))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = sums.sum(axis=0) / counts.sum(axis=0)
         draws = (weights @ sums) / (weights @ counts)

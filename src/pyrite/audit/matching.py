@@ -5,28 +5,31 @@ import numpy as np
 from pyrite.core.types import FloatArray
 
 
-def value_on_reaching(level: float, travelled: FloatArray, value: FloatArray) -> float:
-    """`value` at the first moment the run reached `level`, linear between evaluations; NaN if it never did.
+def value_on_reaching(level: float, travelled: FloatArray, value: FloatArray) -> FloatArray:
+    """`value` at the first moment a run reached `level`, linear between evaluations; NaN if it never did.
 
     Runs are followed in the order of their steps, not sorted by what they travelled, because KL and proxy can turn
     back: a level that is passed twice counts the first time.
 
     Args:
         level: how far, in the units of `travelled`.
-        travelled: (S,) KL in nats per image, or proxy in base-sample standard deviations, at each evaluated step.
-        value: (S,) what is compared, usually gold.
+        travelled: (B, S) KL in nats per image, or proxy in base-sample standard deviations, at each evaluated step;
+            one row per run or resample.
+        value: (B, S) what is compared, usually gold.
+
+    Returns:
+        (B,) NaN where the level was never reached, or lies below the start, or falls next to an unknown number.
     """
-    known = np.isfinite(travelled) & np.isfinite(value)
-    x, y = travelled[known], value[known]
-    if len(x) == 0 or level < x[0]:
-        return float("nan")
-    if level == x[0]:
-        return float(y[0])
-    for left in range(len(x) - 1):
-        if x[left] < level <= x[left + 1]:
-            share = (level - x[left]) / (x[left + 1] - x[left])
-            return float(y[left] + share * (y[left + 1] - y[left]))
-    return float("nan")
+    found = np.where(travelled[:, 0] == level, value[:, 0], np.nan)
+    steps = np.arange(travelled.shape[1] - 1)
+    passes = (travelled[:, :-1] < level) & (level <= travelled[:, 1:])
+    first = np.where(passes.any(axis=1), passes.argmax(axis=1), len(steps))
+    for step in steps:
+        rows = first == step
+        start, end = travelled[rows, step], travelled[rows, step + 1]
+        share = (level - start) / (end - start)
+        found[rows] = value[rows, step] + share * (value[rows, step + 1] - value[rows, step])
+    return found
 
 
 def round_levels(furthest: float, least: int = 5) -> list[float]:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrite.audit.curves import GOLD_NAMES, Run, SampleTable
+from pyrite.core.errors import PyriteError
 from pyrite.core.types import FloatArray
+from pyrite.mitigation.ensembles import aggregate
+from pyrite.mitigation.transforms import Chain, parse_transform
+from pyrite.stats.ranks import pearson
+
+# A formula that agrees with the recorded rewards less than this is not the formula that trained.
+SAME_REWARD_CORRELATION = 0.999
 
 
 @dataclass(frozen=True)
@@ -29,30 +36,24 @@ class Scale:
         return standardised
 
 
-AGGREGATES = {"sum": np.sum, "mean": np.mean, "min": np.min}
-# A formula that orders the recorded rewards differently than this is not the formula that trained.
-SAME_REWARD_CORRELATION = 0.999
-
-
 @dataclass(frozen=True)
 class Proxy:
     """The first run's training reward, as something that can be computed for every run.
 
     Args:
-        weights: score name -> weight, the scores that train.
-        aggregate: sum, mean or min over the weighted scores.
-        scales: score name -> base-sample scale, for scores that are standardised before they are weighted.
+        weights: score name -> weight, the scores that train; empty if only the recorded reward is known.
+        how: sum, mean or min over the weighted scores.
+        chains: score name -> its transform, fitted to the first run's base samples; empty if they cannot be applied.
         reward_scale: of the recorded reward; None if the first run records none.
-        formula_scale: of the formula.
-        is_faithful: the formula reproduces the recorded reward, so it may stand in for it in other runs.
+        formula_scale: of the formula; NaN where the formula does not reproduce the recorded reward, so that it cannot
+            stand in for it in other runs.
     """
 
     weights: Mapping[str, float]
-    aggregate: str
-    scales: Mapping[str, Scale]
+    how: str
+    chains: Mapping[str, Chain]
     reward_scale: Scale | None
     formula_scale: Scale
-    is_faithful: bool
 
     @property
     def label(self) -> str:
@@ -62,42 +63,42 @@ class Proxy:
         if len(self.weights) == 1:
             return next(iter(self.weights))
         parts = [f"{weight:g} × {name}" for name, weight in self.weights.items()]
-        return " + ".join(parts) if self.aggregate == "sum" else f"{self.aggregate} of {', '.join(parts)}"
+        return " + ".join(parts) if self.how == "sum" else f"{self.how} of {', '.join(parts)}"
 
     @classmethod
     def of(cls, run: Run, names: tuple[str, ...] = ()) -> "Proxy | None":
-        """The proxy of a run: what its recipe trains on, else `names`, else its only score; None if nobody can tell."""
+        """The proxy of a run: what its recipe trains on, else `names`, else its only score; None if nobody can tell.
+
+        Raises:
+            ValueError: the run has no score of one of the `names`.
+        """
         samples = run.samples
-        candidates = [name for name in samples.scores if name not in GOLD_NAMES]
-        items = list(run.recipe.get("rewards") or ()) or [{"name": name} for name in names]
+        if unheard := [name for name in names if name not in samples.scores]:
+            raise ValueError(
+                f"{run.name} has no score called {' or '.join(unheard)}, so it cannot be the proxy. "
+                f"Its scores are {', '.join(samples.scores)}."
+            )
         has_reward = bool(np.isfinite(samples.reward).any())
-        if not items and not has_reward:
-            if len(candidates) != 1:
-                return None
-            items = [{"name": candidates[0]}]
-        weights = {str(item["name"]): float(item.get("weight", 1.0)) for item in items}
-        # Without a recipe nothing says how several scores were added up: standardised is the even-handed reading.
-        shaped = [str(item["name"]) for item in items if "standardise" in str(item.get("transform", "standardise"))]
-        scales = {name: Scale.of(samples, samples.scores[name]) for name in shaped if name in samples.scores}
-        draft = cls(weights, str(run.recipe.get("aggregate", "sum")), scales, None, Scale(0.0, 1.0), True)
+        weights, how, specs = _reward_of(run, names, has_reward=has_reward)
+        if not weights and not has_reward:
+            return None
+        reward_scale = Scale.of(samples, samples.reward) if has_reward else None
+        draft = cls(weights, how, _fit(samples, specs), reward_scale, Scale(0.0, 1.0))
         formula = draft.formula(samples)
-        return cls(
-            weights, draft.aggregate, scales,
-            Scale.of(samples, samples.reward) if has_reward else None,
-            Scale.of(samples, formula),
-            not has_reward or _correlation(formula, samples.reward) >= SAME_REWARD_CORRELATION,
-        )  # fmt: skip
+        is_faithful = not has_reward or pearson(formula, samples.reward) >= SAME_REWARD_CORRELATION
+        scale = Scale.of(samples, formula) if is_faithful else Scale(float("nan"), float("nan"))
+        return cls(weights, how, draft.chains, reward_scale, scale)
 
     def formula(self, samples: SampleTable) -> FloatArray:
-        """(N,) the weighted and aggregated scores, NaN where a part is unscored or the run does not have it."""
-        if not self.weights or any(name not in samples.scores for name in self.weights):
-            return np.full(len(samples), np.nan)
-        parts = []
-        for name, weight in self.weights.items():
-            values = samples.scores[name]
-            parts.append(weight * (self.scales[name](values) if name in self.scales else values))
-        combined: FloatArray = AGGREGATES[self.aggregate](np.stack(parts), axis=0)
-        return combined
+        """(N,) the transformed and aggregated scores, NaN where a part is unscored or the run does not have it."""
+        nothing = np.full(len(samples), np.nan)
+        if not self.weights or any(name not in samples.scores or name not in self.chains for name in self.weights):
+            return nothing
+        scores_NK = np.stack([self.chains[name](samples.scores[name]) for name in self.weights], axis=1)
+        try:
+            return aggregate(scores_NK, np.array(list(self.weights.values())), self.how)
+        except ValueError:  # another trainer's aggregate, or weights it has no use for: not reproducible here
+            return nothing
 
     def values(self, samples: SampleTable, *, trains_on_it: bool) -> FloatArray:
         """(N,) the proxy in base-sample standard deviations of the first run; NaN where it cannot be had.
@@ -108,19 +109,35 @@ class Proxy:
         """
         if trains_on_it and self.reward_scale is not None:
             return self.reward_scale(samples.reward)
-        if not self.is_faithful:
-            return np.full(len(samples), np.nan)
         return self.formula_scale(self.formula(samples))
-
-
-def _correlation(a: FloatArray, b: FloatArray) -> float:
-    known = np.isfinite(a) & np.isfinite(b)
-    if known.sum() < 3 or np.std(a[known]) == 0 or np.std(b[known]) == 0:
-        return float("nan")
-    return float(np.corrcoef(a[known], b[known])[0, 1])
 
 
 def own_reward(run: Run) -> FloatArray:
     """(N,) what this run trained on, in standard deviations of its own base samples; NaN if it records none."""
-    samples = run.samples
-    return Scale.of(samples, samples.reward)(samples.reward)
+    return Scale.of(run.samples, run.samples.reward)(run.samples.reward)
+
+
+def _reward_of(
+    run: Run, names: tuple[str, ...], *, has_reward: bool
+) -> tuple[dict[str, float], str, dict[str, str | None]]:
+    """Weights, aggregate and transforms: from the recipe, from the caller's names, or from a folder with one score."""
+    if run.reward_items:
+        weights = {str(item["name"]): float(item.get("weight", 1.0)) for item in run.reward_items}
+        specs = {str(item["name"]): item.get("transform") for item in run.reward_items}
+        return weights, str(run.recipe.get("aggregate", "sum")), specs
+    scores = [name for name in run.samples.scores if name not in GOLD_NAMES]
+    chosen = names or (tuple(scores) if len(scores) == 1 and not has_reward else ())
+    # Nothing says how several scores were added up: standardised is the even-handed reading.
+    return dict.fromkeys(chosen, 1.0), "sum", dict.fromkeys(chosen, "standardise")
+
+
+def _fit(samples: SampleTable, specs: Mapping[str, str | None]) -> dict[str, Chain]:
+    base = samples.at(samples.step_values[0])
+    chains = {}
+    for name, spec in specs.items():
+        if name in base.scores:
+            try:
+                chains[name] = parse_transform(spec).fit(base.scores[name], name)
+            except PyriteError:  # a transform of another trainer, or a score that is constant: not reproducible here
+                return {}
+    return chains

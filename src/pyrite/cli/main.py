@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyrite.cli import listing
+from pyrite.cli import demo, listing, score, train, world
 from pyrite.core.errors import PyriteError
 
 EXIT_USAGE = 2
@@ -64,4 +64,8 @@ def pyrite(
 
 
 # The verbs, in the order `pyrite --help` shows them.
+app.command("demo")(demo.demo)
 app.command("list")(listing.list_members)
+app.command("score")(score.score)
+app.command("train")(train.train)
+app.add_typer(world.app, name="world")

@@ -35,7 +35,9 @@ def build(
     only: Annotated[list[str] | None, typer.Option(help="Build this part only (repeatable).")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    tiny: Annotated[bool, typer.Option("--tiny", help="A useless world in a minute, to see that everything runs.")] = False,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="A useless world in a minute, to see that everything runs.")
+    ] = False,
     install: Annotated[bool, typer.Option("--install", help="Copy the result into the package.")] = False,
 ) -> None:
     """Train every pocket checkpoint from nothing; about an hour on 2 cores. Killed? The same command continues.
@@ -55,12 +57,12 @@ def build(
     if install:
         from pyrite.world.build.cards import install as install_checkpoints
 
-        install_checkpoints(job)
+        typer.echo(f"installed in {install_checkpoints(job.checkpoints)}", err=True)
 
 
 def _run_parts(job: "Build", only: list[str] | None) -> None:
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn, BarColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Table
 
     from pyrite.core.errors import UnknownNameError

@@ -6,7 +6,7 @@ POLICIES = Registry(
     "policy",
     {
         "janus-pocket": Entry(
-            "pyrite.policies.janus:load_janus_pocket",
+            "pyrite.policies.janus:load_janus",
             "A tiny Janus of the pocket world: prompt, plan, then 64 image tokens; draws 64x64 scenes on a CPU.",
         ),
     },

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -158,13 +158,8 @@ class JanusPolicy:
         self.layout.save(Path(folder))
 
 
-def load_janus_pocket(**options: Any) -> JanusPolicy:
-    """The pocket world's policy; options as for `load_janus`."""
-    return load_janus("janus-pocket", **options)
-
-
 def load_janus(
-    name_or_path: str,
+    name_or_path: str | Path = "janus-pocket",
     *,
     temperature: float = 1.0,
     plan_temperature: float = 1.0,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -55,7 +54,8 @@ class FoldedDecoder:
         pairs = torch.arange(self.head_dim, device=attention.q_proj.weight.device).view(2, -1).T.reshape(-1)
 
         def paired(weight: Tensor) -> Tensor:
-            return weight.unflatten(0, (-1, self.head_dim))[:, pairs].flatten(0, 1)
+            rows: Tensor = weight.unflatten(0, (-1, self.head_dim))[:, pairs].flatten(0, 1)
+            return rows
 
         query = paired(attention.q_proj.weight) * attention.scaling
         qkv = torch.cat([query, paired(attention.k_proj.weight), attention.v_proj.weight])
@@ -135,9 +135,7 @@ class Stage:
     temperature: float
     guidance: float = 1.0
 
-    def draw(
-        self, decoder: FoldedDecoder, cache: Tensor, start: int, uniforms: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def draw(self, decoder: FoldedDecoder, cache: Tensor, start: int, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         """Draw (R, n) tokens from position `start` by inverting the distribution function at uniforms (R, n) in [0, 1).
 
         Returns:

@@ -113,11 +113,11 @@ def _resolve(value: Any, overrides: Sequence[str], problems: Sequence[str], *, w
 
 
 def _recipes_beside(path: Path) -> str:
-    names = sorted(str(other) for other in path.parent.glob("*.y*ml"))
-    near = difflib.get_close_matches(str(path), names, n=1)
-    if near:
-        return f"Did you mean {near[0]}?"
-    return f"There are: {', '.join(names[:8])}" if names else "Recipes to start from are in recipes/ of the repository."
+    names = sorted(other.name for other in path.parent.glob("*.y*ml"))
+    if near := difflib.get_close_matches(path.name, names, n=1):
+        return f"Did you mean {path.parent / near[0]}?"
+    listed = f"There are: {', '.join(names[:8])}"
+    return listed if names else "Recipes to start from are in recipes/ of the repository."
 
 
 def _mapping(config: Recipe | Mapping[str, Any]) -> Mapping[str, Any]:

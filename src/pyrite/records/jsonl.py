@@ -91,8 +91,9 @@ class JsonLines:
                 "are missing, and a continued run would pass for a whole one. Restore the file, or start in another "
                 "folder."
             )
-        with teaching_os_errors(f"cut {self.path} back to {offset} bytes"):
-            self._file.truncate(offset)
+        if self.offset > offset:
+            with teaching_os_errors(f"cut {self.path} back to {offset} bytes"):
+                self._file.truncate(offset)
 
     def sync(self) -> None:
         """Bring what was appended to the disk."""

@@ -80,18 +80,27 @@ class PromptSource(_Section):
 
     source: str
     """`world` for the pocket world's own prompts, or the path of a JSON-lines file, relative to where you are."""
-    split: str | None = None
+    split: str | None = Field(default=None, validate_default=True)
     """Part of the world's prompts: `rl` or `eval`; a file has no parts."""
-    num: int | None = Field(default=None, ge=1)
-    """How many prompts to use, from the first on; null uses all there are."""
+    num: int | None = Field(default=None, ge=1, validate_default=True)
+    """How many prompts to use, the first of a file; null uses all of a file, and the world has no end."""
 
     @field_validator("split")
     @classmethod
     def _split_belongs_to_the_world(cls, split: str | None, info: ValidationInfo) -> str | None:
         source = info.data.get("source")
-        if split is not None and source not in (None, "world"):
+        if source == "world" and split is None:
+            raise ValueError("the pocket world needs a split. Set it to rl or eval.")
+        if source not in (None, "world") and split is not None:
             raise ValueError(f"split = '{split}' is a part of the pocket world, and {source} is a file. Remove split.")
         return split
+
+    @field_validator("num")
+    @classmethod
+    def _the_world_has_no_end(cls, num: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("source") == "world" and num is None:
+            raise ValueError("the pocket world has no end of prompts, so it needs a number. Set num, such as 2000.")
+        return num
 
 
 class GrpoConfig(_Section):

@@ -40,6 +40,8 @@ def _sentences(item: ErrorDetails, recipe: Section) -> list[str]:
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "value_error":
         return [f"{path}: {line}" for line in str(item["ctx"]["error"]).split("\n")]
+    if item["type"] == "invalid_key":
+        return [f"{path}: a key must be text. Write it in quotes."]
     if item["type"] == "extra_forbidden":
         return [f"{path}: there is no such key.{_suggestion(item['loc'], recipe)}"]
     purpose = _purpose(item["loc"], recipe)

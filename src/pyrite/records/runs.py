@@ -240,7 +240,8 @@ def _refuse_another_recipe(path: Path, recipe: "Recipe") -> None:
     try:
         made_with, _ = parse_yaml(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunFolderError(f"{config} cannot be read ({error}). Restore it, or choose another folder.") from error
+        why = " ".join(str(error).split())
+        raise RunFolderError(f"{config} cannot be read ({why}). Restore it, or choose another folder.") from error
     if not isinstance(made_with, dict):
         raise RunFolderError(f"{config} holds no recipe. Restore it, or choose another folder.")
     if different := config_differences(made_with, recipe):

@@ -3,12 +3,14 @@
 The head is one linear layer (LAION v1) or a stack of them, with or without ReLU between (v2 is five without).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -53,7 +55,7 @@ class AestheticReward:
             batch_size=self.batch_size,
             device=self.tower.device,
         )
-        return Scores(outputs[:, 0], reasons)
+        return Scores(outputs[:, 0].astype(np.float64), reasons)
 
     def _rate(self, pixels: Tensor) -> Tensor:
         rating: Tensor = self.head(F.normalize(self.tower(pixel_values=pixels).image_embeds.float(), dim=-1))
@@ -61,7 +63,7 @@ class AestheticReward:
 
 
 def load_aesthetic(
-    name_or_path: str = "aesthetic-pocket", *, device: str = "auto", batch_size: int = 64
+    name_or_path: str | Path = "aesthetic-pocket", *, device: str = "auto", batch_size: int = 64
 ) -> AestheticReward:
     """Load a CLIP image tower with an aesthetic head.
 
@@ -95,7 +97,7 @@ def _load_head(folder: Path, embedding_width: int) -> nn.Module:
             f"tower. Widths start with its embedding, {embedding_width}, and end with 1; activation is "
             f"{' or '.join(_BETWEEN)}."
         )
-    layers = nn.ModuleList(nn.Linear(wide, narrow) for wide, narrow in zip(widths, widths[1:], strict=False))
+    layers = nn.ModuleList(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths))
     path = folder / "head.safetensors"
     try:
         tensors = load_file(path)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from pyrite.core.cards import RewardCard
@@ -47,7 +49,7 @@ class ArtifactClassifierReward:
             device=self.model.device,
         )
         labels: dict[int, str] = self.model.config.id2label
-        details = {name: probabilities[:, index].astype(float) for index, name in labels.items()}
+        details = {name: probabilities[:, index].astype(np.float64) for index, name in labels.items()}
         return Scores(details[CLEAN_LABEL], reasons, details)
 
     def _classify(self, pixels: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class ArtifactClassifierReward:
 
 
 def load_artifact(
-    name_or_path: str = "artifact-pocket", *, device: str = "auto", batch_size: int = 64
+    name_or_path: str | Path = "artifact-pocket", *, device: str = "auto", batch_size: int = 64
 ) -> ArtifactClassifierReward:
     """Load an image classifier that tells clean images from broken ones.
 

@@ -7,6 +7,7 @@ exp(logit_scale). Each is given here on its official scale.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class ClipReward:
         return np.concatenate(embedded), unread, np.array(truncated, np.float64)
 
 
-def load_hps(name_or_path: str = "hps-pocket", *, device: str = "auto", batch_size: int = 64) -> ClipReward:
+def load_hps(name_or_path: str | Path = "hps-pocket", *, device: str = "auto", batch_size: int = 64) -> ClipReward:
     """A preference model on HPSv2's scale: the cosine, in [-1, 1].
 
     Raises:
@@ -108,7 +109,9 @@ def load_hps(name_or_path: str = "hps-pocket", *, device: str = "auto", batch_si
     return _load(name_or_path, device, batch_size, scaled=False, cites=("arXiv:2306.09341",))
 
 
-def load_pickscore(name_or_path: str = "pickscore-pocket", *, device: str = "auto", batch_size: int = 64) -> ClipReward:
+def load_pickscore(
+    name_or_path: str | Path = "pickscore-pocket", *, device: str = "auto", batch_size: int = 64
+) -> ClipReward:
     """A preference model on PickScore's scale: exp(logit_scale) times the cosine.
 
     Raises:
@@ -117,7 +120,9 @@ def load_pickscore(name_or_path: str = "pickscore-pocket", *, device: str = "aut
     return _load(name_or_path, device, batch_size, scaled=True, cites=("arXiv:2305.01569",))
 
 
-def _load(name_or_path: str, device: str, batch_size: int, *, scaled: bool, cites: tuple[str, ...]) -> ClipReward:
+def _load(
+    name_or_path: str | Path, device: str, batch_size: int, *, scaled: bool, cites: tuple[str, ...]
+) -> ClipReward:
     from transformers import AutoTokenizer, CLIPModel
 
     folder = resolve_checkpoint(name_or_path)
@@ -129,14 +134,7 @@ def _load(name_or_path: str, device: str, batch_size: int, *, scaled: bool, cite
             f"no tokenizer could be read from {folder}: {error}. A preference model reads prompts with the tokenizer "
             "it was trained with. Save it into the folder."
         ) from error
-    pooled_at = model.config.text_config.eos_token_id
-    last_id = model.config.text_config.vocab_size - 1
-    if tokenizer.eos_token_id != (last_id if pooled_at == _LEGACY_EOS_ID else pooled_at):
-        raise CheckpointError(
-            f"{folder}: the tokenizer ends a prompt with id {tokenizer.eos_token_id}, and the text tower takes its "
-            f"embedding at eos_token_id {pooled_at} (2 means: at the largest id): it would look at the wrong word. "
-            "Save model and tokenizer of one build, with the same eos_token_id, not 2."
-        )
+    _refuse_foreign_tokenizer(folder, model.config.text_config, tokenizer)
     scale = float(model.logit_scale.exp()) if scaled else 1.0
     card = RewardCard(
         name=folder.name,
@@ -148,3 +146,19 @@ def _load(name_or_path: str, device: str, batch_size: int, *, scaled: bool, cite
         cites=cites,
     )
     return ClipReward(card, model, tokenizer, PixelPreparation.load(folder), scale, batch_size)
+
+
+def _refuse_foreign_tokenizer(folder: Path, config: Any, tokenizer: Any) -> None:
+    # transformers makes an empty tokenizer where a folder has none, without a word.
+    if len(tokenizer) != config.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {len(tokenizer)} words and the text tower {config.vocab_size}: they are not "
+            "of one build, or tokenizer.json is missing. Save the tokenizer the model was trained with."
+        )
+    pooled_at = config.vocab_size - 1 if config.eos_token_id == _LEGACY_EOS_ID else config.eos_token_id
+    if tokenizer.eos_token_id != pooled_at:
+        raise CheckpointError(
+            f"{folder}: the tokenizer ends a prompt with id {tokenizer.eos_token_id}, and the text tower takes its "
+            f"embedding at id {pooled_at}: it would look at the wrong word. "
+            "Save model and tokenizer with the same eos_token_id (not 2, which means: the largest id)."
+        )

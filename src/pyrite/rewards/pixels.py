@@ -70,11 +70,13 @@ class PixelPreparation:
         return (cropped[1], cropped[0]) if resized == cropped and None not in cropped else None
 
     def _scaled(self, pixels: npt.NDArray[np.uint8]) -> Float32Array:
-        mean = np.array(self.processor.image_mean, np.float32)
-        std = np.array(self.processor.image_std, np.float32)
-        table = (np.arange(256, dtype=np.float32)[:, None] * np.float32(self.processor.rescale_factor) - mean) / std
-        channels = [table[:, channel][pixels[..., channel]] for channel in range(3)]
-        return np.stack(channels, axis=1)
+        mean, std = (
+            np.array(numbers)[:, None, None] for numbers in (self.processor.image_mean, self.processor.image_std)
+        )
+        scaled = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        scaled *= (self.processor.rescale_factor / std).astype(np.float32)
+        scaled -= (mean / std).astype(np.float32)
+        return scaled
 
 
 def check_pairs(images: Sequence[Image], prompts: Sequence[Prompt]) -> None:
@@ -138,7 +140,9 @@ def _to_rgb(image: Image) -> Image | str:
     if min(width, height) < 1:
         return f"the image is empty: {width} x {height} pixels"
     if max(width, height) > MAX_ASPECT * min(width, height):
-        return f"the image is {width} x {height} pixels, narrower than 1:{MAX_ASPECT}: a centre crop would show a sliver"
+        return (
+            f"the image is {width} x {height} pixels, narrower than 1:{MAX_ASPECT}: a centre crop would show a sliver"
+        )
     if image.mode.startswith(("I", "F")):
         return f"the image has mode '{image.mode}', which has no agreed conversion to 8 bits; convert it before scoring"
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pyrite.audit.curves import Curve
 from pyrite.core.types import FloatArray
+from pyrite.stats.best_of_n import best_of_n_kl
 
 Figure = dict[str, Any]
 
@@ -117,7 +118,7 @@ def hero(
 
     Args:
         lines: what is drawn, already standardised; the one in the colour of gold gets the right axis.
-        gold_scale: (mean, standard deviation) of gold over the base samples, which turns the left scale into gold's own.
+        gold_scale: (mean, standard deviation) of gold over the base samples: from the left scale to gold's own.
         y_range: of the left axis; shared by all runs so that pictures compare.
         x_range: of the steps; shared likewise.
         parting: (step, low, high) where proxy and gold part, or None.
@@ -151,7 +152,9 @@ def hero(
     return {"data": data, "layout": layout(**axes, **right, shapes=shapes, annotations=notes, margin=margin)}
 
 
-def over_steps(lines: Sequence[Line], *, y_title: str, x_range: tuple[float, float], y_range: tuple[float, float]) -> Figure:
+def over_steps(
+    lines: Sequence[Line], *, y_title: str, x_range: tuple[float, float], y_range: tuple[float, float]
+) -> Figure:
     """Several rewards of one run over steps, without bands: the panel is for telling which ones join in."""
     data = [_series(line, "%{y:+.2f}") for line in lines]
     return {
@@ -165,7 +168,12 @@ def over_steps(lines: Sequence[Line], *, y_title: str, x_range: tuple[float, flo
 
 
 def against(
-    paths: Sequence[tuple[int, str, FloatArray, Curve]], *, x_title: str, y_title: str, root_x: bool, zero_y: bool = False
+    paths: Sequence[tuple[int, str, FloatArray, Curve]],
+    *,
+    x_title: str,
+    y_title: str,
+    root_x: bool,
+    zero_y: bool = False,
 ) -> Figure:
     """One quantity against how far a run has travelled; each run is a path, its points are evaluations.
 
@@ -220,17 +228,17 @@ def heat_map(names: Sequence[str], matrix: FloatArray) -> Figure:
 
 
 def best_of_n(lines: Sequence[Line], *, y_title: str) -> Figure:
-    """A quantity of the chosen image against n, doubling; the KL of best-of-n is in the hover and under the ticks."""
+    """A quantity of the chosen image against n, doubling, with the KL of best-of-n, log n - (n - 1) / n, below n."""
     data: list[Figure] = []
     ticks: list[int] = []
     for line in lines:
-        kl = [round(float(np.log(n) - (n - 1) / n), 2) for n in line.curve.steps]
-        data += _with_band(line, "%{y:.3f} (KL %{customdata:.2f} nats)", kl)
+        data += _with_band(line, "%{y:.3f}")
         ticks = sorted({*ticks, *(int(n) for n in line.curve.steps)})
+    labels = [f"{n}<br>{best_of_n_kl(n):.2f}" for n in ticks]
     return {
         "data": data,
         "layout": layout(
-            xaxis=axis("n, images drawn per prompt", type="log", tickvals=ticks, ticktext=[str(n) for n in ticks]),
+            xaxis=axis("n images per prompt; below it the KL in nats", type="log", tickvals=ticks, ticktext=labels),
             yaxis=axis(y_title),
         ),
     }
@@ -263,14 +271,16 @@ def phase_key(runs: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, str, 
 def run_key(names: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
     """(symbol, run, colour) for charts that compare runs."""
     return tuple(
-        (SYMBOLS[RUN_MARKERS[k % len(RUN_MARKERS)]][0], name, RUN_COLOURS[k % len(RUN_COLOURS)]) for k, name in enumerate(names)
+        (SYMBOLS[RUN_MARKERS[k % len(RUN_MARKERS)]][0], name, RUN_COLOURS[k % len(RUN_COLOURS)])
+        for k, name in enumerate(names)
     )
 
 
 def _series(line: Line, hover: str, custom: Sequence[Any] | None = None) -> Figure:
     symbol = f"{line.marker}-open" if line.is_open else line.marker
     trace: Figure = {
-        "x": line.curve.steps.tolist(), "y": numbers(line.curve.mean), "name": safe(line.label), "mode": "lines+markers",
+        "x": line.curve.steps.tolist(), "y": numbers(line.curve.mean),
+        "name": safe(line.label), "mode": "lines+markers",
         "line": {"color": line.colour, "width": 2.4, "dash": line.dash},
         "marker": {"symbol": symbol, "size": 7, "color": line.colour}, "hovertemplate": hover,
     }  # fmt: skip
@@ -296,7 +306,15 @@ def _horizontal(y: float) -> Figure:
 
 
 def _vertical(x: float) -> Figure:
-    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": "#777", "width": 1.2, "dash": "dot"}}
+    return {
+        "type": "line",
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "x0": x,
+        "x1": x,
+        "line": {"color": "#777", "width": 1.2, "dash": "dot"},
+    }
 
 
 def _vertical_band(low: float, high: float) -> Figure:
@@ -308,6 +326,8 @@ def _gold_axis(y_range: list[float]) -> Figure:
     title = {"text": "gold, its own scale", "standoff": 6, "font": {"size": 12.5, "color": GOLD}}
     low, high = y_range
     # gold is a share in the pocket world: ticks outside [0, 1] would promise values it cannot have
-    ticks = [tick / 5 for tick in range(6) if low <= tick / 5 <= high] if -1 < low and high < 3 else None
-    look = axis("", overlaying="y", side="right", range=y_range, showgrid=False, tickfont={"color": GOLD}, tickvals=ticks)
+    ticks = [tick / 5 for tick in range(6) if low <= tick / 5 <= high] if low > -1 and high < 3 else None
+    look = axis(
+        "", overlaying="y", side="right", range=y_range, showgrid=False, tickfont={"color": GOLD}, tickvals=ticks
+    )
     return look | {"title": title}

@@ -12,14 +12,21 @@ from typing import Any
 
 from pyrite.audit.analysis import compare
 from pyrite.audit.loading import load_run
-from pyrite.audit.report import agreement, sections, tables
+from pyrite.audit.report import agreement, exhibits, tables, trends
 from pyrite.audit.verdict import DEFINITION
 
 CONTENTS = (
-    ("curves", "Proxy and gold"), ("images", "Images"), ("panel", "Held-out panel"), ("matched", "Equal KL, equal proxy"),
-    ("correlation", "Correlations"), ("best-of-n", "Best of n"), ("tasks", "Task types"), ("offenders", "Worst offenders"),
-    ("record", "Time, settings, provenance"), ("glossary", "Words"),
-)  # fmt: skip
+    ("curves", "Proxy and gold"),
+    ("images", "Images"),
+    ("panel", "Held-out panel"),
+    ("matched", "Equal KL, equal proxy"),
+    ("correlation", "Correlations"),
+    ("best-of-n", "Best of n"),
+    ("tasks", "Task types"),
+    ("offenders", "Worst offenders"),
+    ("record", "Time, settings, provenance"),
+    ("glossary", "Words"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,9 @@ class RunInput:
     proxy: tuple[str, ...] = ()
 
 
-def write_report(runs: Sequence[RunInput], *, best_of_n: Path | None, out: Path, title: str, quick: bool = False) -> Path:
+def write_report(
+    runs: Sequence[RunInput], *, best_of_n: Path | None, out: Path, title: str, quick: bool = False
+) -> Path:
     """Write one HTML file that opens anywhere, offline, and return its path.
 
     Args:
@@ -56,26 +65,29 @@ def write_report(runs: Sequence[RunInput], *, best_of_n: Path | None, out: Path,
     loaded = [load_run(item.folder, item.name) for item in runs]
     names = [run.name for run in loaded]
     if len(set(names)) < len(names):
-        raise ValueError(f"two runs have the same name ({', '.join(names)}), so the page could not tell them apart: give RunInput a name")
+        raise ValueError(
+            f"two runs have the same name ({', '.join(names)}), so the page could not tell them apart: "
+            "give each RunInput a name of its own"
+        )
     comparison = compare(loaded, runs[0].proxy)
     context: dict[str, Any] = {
         "title": title,
         "quick": quick,
         "num_steps": comparison.first.run.samples.step_values[-1],
-        "verdicts": sections.verdicts(comparison),
+        "verdicts": exhibits.verdicts(comparison),
         "definition": DEFINITION,
         "summary": tables.summary(comparison),
         "contents": CONTENTS,
-        "proxy_sentence": sections.proxy_sentence(comparison),
-        "curves": sections.curves(comparison),
-        "images": sections.images(comparison),
-        "panel": sections.panel(comparison),
-        "matched": sections.matched(comparison),
+        "proxy_sentence": exhibits.proxy_sentence(comparison),
+        "curves": trends.curves(comparison),
+        "images": exhibits.images(comparison),
+        "panel": trends.panel(comparison),
+        "matched": trends.matched(comparison),
         "correlation": agreement.correlation(comparison),
         "best_of_n": agreement.best_of_n(best_of_n),
-        "tasks": sections.tasks(comparison),
-        "offenders": sections.offenders(comparison),
-        "record": sections.record(comparison),
+        "tasks": exhibits.tasks(comparison),
+        "offenders": exhibits.offenders(comparison),
+        "record": exhibits.record(comparison),
         "quiet_cells": (tables.NOT_REACHED, tables.MISSING),
         "version": metadata.version("pyrite"),
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -91,12 +103,18 @@ def render(context: dict[str, Any]) -> str:
     import plotly.offline
 
     plotly_js, draw_js = plotly.offline.get_plotlyjs(), _resource("draw.js")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["figure_json"] = figure_json
     environment.filters["number"] = tables.number
     template = environment.from_string(_resource("template.html.j2"))
     return template.render(
-        context, style=_resource("style.css"), plotly=plotly_js, draw=draw_js, policy=content_policy([plotly_js, draw_js])
+        context,
+        style=_resource("style.css"),
+        plotly=plotly_js,
+        draw=draw_js,
+        policy=content_policy([plotly_js, draw_js]),
     )
 
 
@@ -105,7 +123,9 @@ def content_policy(scripts: Sequence[str]) -> str:
 
     So a prompt that slipped through the escaping could still neither run nor send anything.
     """
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+    )
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:"
 
 

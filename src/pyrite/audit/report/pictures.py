@@ -79,13 +79,15 @@ def spread(values: Sequence[int], count: int) -> list[int]:
     return [values[place] for place in places]
 
 
-def grid(runs: Sequence[Run], proxies: Sequence[FloatArray], *, num_rows: int, num_columns: int) -> tuple[list[list[int]], list[GridRow]]:
+def grid(
+    runs: Sequence[Run], proxies: Sequence[FloatArray], *, num_rows: int, num_columns: int
+) -> tuple[list[list[int]], list[GridRow]]:
     """The steps shown for each run, and one row per prompt and seed that every run kept at all of them.
 
     The rows are spread evenly over what was kept, one per prompt where possible: nobody picked them for their looks.
     """
     steps = [spread(steps_with_images(run.samples), num_columns) for run in runs]
-    if not all(steps):
+    if not steps or not all(steps):
         return [], []
     kept = [_kept_at_all(run.samples, chosen) for run, chosen in zip(runs, steps, strict=True)]
     first = kept[0]
@@ -122,7 +124,11 @@ def worst_offenders(run: Run, proxy: FloatArray, count: int) -> list[Offender]:
             continue
         start = np.flatnonzero((samples.steps == first) & (samples.index == samples.index[row]))
         scores = tuple(
-            (name, float(samples.scores[name][start[0]]) if len(start) else float("nan"), float(samples.scores[name][row]))
+            (
+                name,
+                float(samples.scores[name][start[0]]) if len(start) else float("nan"),
+                float(samples.scores[name][row]),
+            )
             for name in names
         )
         before = _picture(run, proxy, first, int(samples.index[row]))

@@ -17,7 +17,7 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A caption, column heads, and rows whose first cell heads the row; text is set to the left, numbers to the right."""
+    """A caption, column heads, and rows whose first cell heads the row; text goes left, numbers right."""
 
     caption: str
     head: tuple[str, ...]
@@ -48,14 +48,23 @@ def summary(comparison: Comparison) -> Table:
         verdict, proxy = item.verdict, item.proxy_curve
         change = Estimate.of(proxy.mean[-1] - proxy.mean[0], proxy.draws[:, -1] - proxy.draws[:, 0])
         own = "the proxy" if item.is_own_proxy else with_interval(verdict.proxy_change, 1, signed=True)
-        fall = Estimate(*(100 * value for value in (verdict.gold_fall.value, verdict.gold_fall.low, verdict.gold_fall.high)))
+        lost = verdict.gold_fall
+        fall = Estimate(100 * lost.value, 100 * lost.low, 100 * lost.high)
         peak = f"{number(verdict.gold_peak)} at step {verdict.peak_step}" if verdict.peak_step >= 0 else MISSING
-        rows.append((
-            item.name, with_interval(change, 1, signed=True), own, number(verdict.gold_first), peak,
-            number(verdict.gold_last), with_interval(fall, 0), number(item.kl_curve.mean[-1]) if item.kl_curve else MISSING,
-        ))  # fmt: skip
-    head = ("run", "proxy change, sd", "own reward change, sd", "gold at start", "gold at peak", "gold at end", "gold lost from peak, %", "KL at end, nats")
-    return Table("The numbers behind the verdict, with 95 % intervals in brackets.", head, tuple(rows))
+        gold = (number(verdict.gold_first), peak, number(verdict.gold_last), with_interval(fall, 0))
+        kl = number(item.kl_curve.mean[-1]) if item.kl_curve else MISSING
+        rows.append((item.name, with_interval(change, 1, signed=True), own, *gold, kl))
+    head = (
+        "run",
+        "proxy change, sd",
+        "own reward change, sd",
+        "gold at start",
+        "gold at peak",
+        "gold at end",
+        "gold lost from peak, %",
+        "KL at end, nats",
+    )
+    return Table("The numbers behind the verdict, with 95\u00a0% intervals in brackets.", head, tuple(rows))
 
 
 def gold_at_equal_kl(comparison: Comparison) -> Table | None:
@@ -79,21 +88,22 @@ def _matched(comparison: Comparison, unit: str, travelled_of: Callable[[Audited]
     rows = tuple(
         (f"{level:g}", *(_gold_at(level, travelled, gold) for _, travelled, gold in present)) for level in levels
     )
-    caption = f"Gold when a run first reached a given {unit.split(',')[0]}: linear between evaluations, 95 % interval in brackets."
+    caption = (
+        f"Gold when a run first reached a given {unit.split(',')[0]}: linear between evaluations, 95\u00a0% interval "
+        "in brackets; no interval where some resamples never get that far."
+    )
     return Table(caption, (unit, *(item.name for item, _, _ in present)), rows)
 
 
 def _gold_at(level: float, travelled: Curve, gold: Curve) -> str:
-    value = value_on_reaching(level, travelled.mean, gold.mean)
+    value = float(value_on_reaching(level, travelled.mean[None], gold.mean[None])[0])
     if not np.isfinite(value):
         return NOT_REACHED
-    pairs = zip(travelled.draws, gold.draws, strict=True)
-    draws = np.array([value_on_reaching(level, x, y) for x, y in pairs], dtype=np.float64)
-    return with_interval(Estimate.of(value, draws))
+    return with_interval(Estimate.of(value, value_on_reaching(level, travelled.draws, gold.draws)))
 
 
 def by_task(item: Audited) -> Table | None:
-    """Gold, its parts and the proxy by task type at the first step, at gold's peak and at the last; None without types."""
+    """Gold, its parts and the proxy by task type, first step, gold's peak and last step; None without task types."""
     samples = item.run.samples
     types = [str(name) for name in np.unique(samples.task_types) if name]
     if not types:
@@ -107,7 +117,9 @@ def by_task(item: Audited) -> Table | None:
     rows = []
     for task in [*types, "all"]:
         of_task = np.full(len(samples), True) if task == "all" else samples.task_types == task
-        cells = [_arrows(values, samples.steps, of_task, steps, digits, signed) for _, values, digits, signed in columns]
+        cells = [
+            _arrows(values, samples.steps, of_task, steps, digits, signed) for _, values, digits, signed in columns
+        ]
         rows.append((task, str(len(np.unique(samples.prompt_ids[of_task]))), *cells))
     when = " → ".join(f"step {step}" for step in steps)
     peak = ", gold's peak in the middle" if len(steps) == 3 else ""
@@ -158,7 +170,12 @@ def differences(recipes: Sequence[tuple[str, Mapping[str, Any]]]) -> Table | Non
     )
     if not rows or not all(flat):
         return None
-    return Table("Settings in which the runs differ; everything else is equal.", ("setting", *(name for name, _ in recipes)), rows, is_text=True)
+    return Table(
+        "Settings in which the runs differ; everything else is equal.",
+        ("setting", *(name for name, _ in recipes)),
+        rows,
+        is_text=True,
+    )
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import CLIPModel
 
 BATCH = 128
+WIDTH = 64
 IMAGE_MEAN, IMAGE_STD = (0.8, 0.8, 0.8), (0.2, 0.2, 0.2)
 _TEXT = {
     "hidden_size": 64,
@@ -25,6 +26,7 @@ _TEXT = {
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 3,
+    "projection_dim": WIDTH,
 }
 _VISION = {
     "hidden_size": 96,
@@ -33,6 +35,7 @@ _VISION = {
     "num_attention_heads": 3,
     "image_size": 64,
     "patch_size": 8,
+    "projection_dim": WIDTH,
 }
 
 
@@ -41,7 +44,7 @@ def new_clip() -> "CLIPModel":
     from transformers import CLIPConfig, CLIPModel
 
     text = {**_TEXT, "vocab_size": len(clip_tokenizer())}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=64))
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=WIDTH))
 
 
 def text_ids(texts: list[str]) -> dict[str, Tensor]:

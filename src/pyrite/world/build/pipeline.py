@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pyrite.core.errors import RunFolderError
 from pyrite.core.protocols import Policy
 from pyrite.core.types import Prompt
-from pyrite.world.build import clip, data, pool, proxies, vq
+from pyrite.world.build import cards, clip, data, pool, proxies, vq
 from pyrite.world.build import policy as policy_training
 
 Quality = dict[str, float]
@@ -33,9 +33,9 @@ class Scale:
 
     pictures: int = 30_000
     tokeniser_steps: int = 2_400
-    decoder_steps: int = 1_200
-    policy_steps: int = 1_300
-    clip_steps: int = 700
+    decoder_steps: int = 900
+    policy_steps: int = 1_200
+    clip_steps: int = 350
     policy_prompts: int = 500
     rendered_prompts: int = 700
     preference_epochs: int = 5
@@ -111,6 +111,8 @@ class Build:
         self.part_folder(part).mkdir(parents=True)
         started = time.monotonic()
         quality = PARTS[part](self)
+        if part in cards.CARDS:
+            cards.publish(self.checkpoints, part, quality=quality, settings=settings)
         record = {"settings": settings, "seconds": round(time.monotonic() - started, 1), "quality": quality}
         (self.part_folder(part) / "part.json").write_text(json.dumps(record, indent=2) + "\n")
         return record
@@ -232,8 +234,8 @@ def _clip(part: str, seed_offset: int) -> Callable[[Build], Quality]:
     def train(build: Build) -> Quality:
         teacher = build.network("tokeniser", vq.teacher_network())
         images, codes = build.images(), build.codes()
-        half = torch.arange(0, len(images), 2)
-        for rows in half.split(500):
+        redrawn = torch.arange(0, len(images), 4)
+        for rows in redrawn.split(500):
             images[rows] = pool.through_teacher(teacher, codes[rows])
         texts = [prompt.text for prompt in build.rows()[0]]
         model = clip.train_clip(

@@ -1,0 +1,120 @@
+"""`pyrite train`: one recipe, one run folder; the same command again continues it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pyrite.records.recipe import Recipe
+
+Progress = Callable[[int, int, Mapping[str, Any]], None]
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see recipes/.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a key: grpo.beta=0.1.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if left out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train a policy with GRPO on any composition of rewards. Killed? The same command continues where it stopped.
+
+    Examples: `pyrite train recipes/pocket_hack.yaml`,
+    `pyrite train recipes/pocket_hack.yaml --set grpo.beta=0.3 --out runs/more_beta`
+    """
+    from pyrite.records.config import dump_recipe, load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    if dry_run:
+        typer.echo(dump_recipe(resolved), nl=False)
+        return
+    folder = out or Path("runs") / resolved.name
+    with progress_bar(resolved.name) as progress:
+        summary = run_recipe(resolved, folder, progress)
+    print_summary(folder, summary)
+
+
+def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, Any]:
+    """Begin or continue the run of a recipe in a folder; returns its summary (of the earlier run if it was done)."""
+    import json
+
+    import torch
+
+    from pyrite.cli.assemble import assemble
+    from pyrite.records.runs import RunFolder
+    from pyrite.training.grpo import train as train_grpo
+
+    if recipe.num_threads:
+        torch.set_num_threads(recipe.num_threads)
+    parts = assemble(recipe)
+    cards = [parts.policy.card, *(reward.card for reward in [*parts.rewards.values(), *parts.eval_rewards.values()])]
+    hashes = {card.name: card.revision for card in cards}
+    with RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) as run:
+        if not run.is_finished:
+            train_grpo(
+                recipe,
+                policy=parts.policy,
+                rewards=parts.rewards,
+                eval_rewards=parts.eval_rewards,
+                gold=parts.gold,
+                prompts=parts.prompts,
+                eval_prompts=parts.eval_prompts,
+                run=run,
+                progress=progress,
+            )
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+class progress_bar:
+    """A progress bar on stderr that shows reward, gold and KL as they come."""
+
+    def __init__(self, *names: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (
+            TextColumn("{task.description:22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[seen]}"),
+        )
+        self._bars = Progress(*columns, TimeElapsedColumn(), Remaining(), console=Console(stderr=True))
+        self._tasks = {name: self._bars.add_task(name, total=None, seen="") for name in names}
+        self._seen: dict[str, dict[str, float]] = {name: {} for name in names}
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        first = next(iter(self._tasks))
+        return lambda step, steps, metrics: self.update(first, step, steps, metrics)
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def update(self, name: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
+        """Show a step; numbers that a step does not have keep their last value."""
+        labels = {"reward": "reward", "gold/mean": "gold", "kl": "kl"}
+        self._seen[name] |= {label: metrics[key] for key, label in labels.items() if metrics.get(key) is not None}
+        text = "  ".join(f"{label} {value:.3f}" for label, value in self._seen[name].items())
+        self._bars.update(self._tasks[name], completed=step, total=steps, seen=text)
+
+
+def print_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Say on stdout what a finished run came to and where it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pyrite.records.samples import read_metrics
+
+    looks = [row for row in read_metrics(folder) if row.get("split") == "eval"]
+    names = [key for key in looks[-1] if key == "reward" or key == "kl" or key.endswith("/mean")] if looks else []
+    table = Table("measure", "base policy", "trained", title=str(folder))
+    for name in names:
+        table.add_row(
+            name, *(f"{row[name]:.4f}" if row.get(name) is not None else "-" for row in (looks[0], looks[-1]))
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{summary.get('steps', '?')} steps; samples, images and checkpoints are in {folder}")

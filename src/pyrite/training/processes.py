@@ -1,0 +1,121 @@
+"""Several processes working as one, on accelerate: shares of the work, values brought together, one way to stop.
+
+A run of one process goes through the same code. Values travel between processes as JSON, never pickled.
+"""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyrite.core.errors import TrainingError
+
+_SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")
+
+
+class Processes:
+    """The processes that train together; each one has its own policy and rewards.
+
+    Args:
+        module: the policy's parameters. If they are on the CPU, so is the training.
+
+    Raises:
+        TrainingError: launched with an engine that splits parameters, which is not supported.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        on_cpu = next(module.parameters()).device.type == "cpu"
+        # Processes look at different numbers of batches: buffers exchanged in every forward would leave one waiting.
+        # Mixed precision would round the policy, which is wrapped, and not the reference, and their KL would show it.
+        self.accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
+        )
+        if self.accelerator.distributed_type.value not in _SUPPORTED:
+            raise TrainingError(
+                f"launched with {self.accelerator.distributed_type.value}, but training runs whole copies of the "
+                "policy side by side (data parallel). Launch it with: torchrun --nproc-per-node N"
+            )
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def rank(self) -> int:
+        """Number of this one, from 0."""
+        return int(self.accelerator.process_index)
+
+    def share(self, num: int) -> range:
+        """Which of `num` pieces of work, in order, are this process's own."""
+        bounds = np.linspace(0, num, self.count + 1).astype(int).tolist()
+        return range(bounds[self.rank], bounds[self.rank + 1])
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value that each process gives, which JSON must be able to hold, in the order of the processes."""
+        if self.count == 1:
+            return [value]
+        device = self.accelerator.device
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(device)
+        sizes = self.accelerator.gather(torch.tensor([len(data)], device=device)).tolist()
+        padded = torch.zeros(max(sizes), dtype=torch.uint8, device=device)
+        padded[: len(data)] = data
+        rows = self.accelerator.gather(padded).view(self.count, -1).cpu().numpy()
+        return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+    def any(self, value: bool) -> bool:
+        """Whether it is true of at least one process; all get the same answer."""
+        return any(self.gather(value))
+
+    def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Both, such that a backward pass averages gradients over processes; untouched if there is only one."""
+        prepared_module, prepared_optimizer = self.accelerator.prepare(module, optimizer)
+        return prepared_module, prepared_optimizer
+
+    def backward(self, loss: Tensor) -> None:
+        """Differentiate the sum of the losses of all processes."""
+        self.accelerator.backward(loss * self.count)
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Training was asked to stop, finished its step and wrote a checkpoint. Not an error: nothing went wrong."""
+
+
+class StopSignal:
+    """Whether somebody asked the run to stop: Ctrl-C or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.name and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+
+@contextmanager
+def listening_for_stop() -> Iterator[StopSignal]:
+    """Within, the first Ctrl-C or SIGTERM is only noted, so that the step can be finished; a second Ctrl-C interrupts.
+
+    Python delivers signals to the main thread only; elsewhere nothing is noted.
+    """
+    stop = StopSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop._note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
