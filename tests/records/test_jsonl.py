@@ -155,3 +155,27 @@ def test_a_replaced_file_is_the_old_one_until_it_is_the_new_one(tmp_path: Path) 
     with pytest.raises(RunFolderError, match="The disk is full"):
         write_atomically(path, "new")
     assert json.loads(path.read_text()) == {"a": None}
+
+
+APPEND_FOREVER = """
+import itertools, sys
+from pathlib import Path
+from pyrite.records.jsonl import JsonLines
+lines = JsonLines(Path(sys.argv[1]))
+for number in itertools.count():
+    lines.append([{"number": number, "text": "x" * 5000}])
+    if number == 100:
+        print("begun", flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_whole_lines_and_at_most_one_torn(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with subprocess.Popen([sys.executable, "-c", APPEND_FOREVER, path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "begun\n"
+        writer.kill()
+    rows, _ = read_jsonl(path)
+    assert len(rows) > 100
+    assert [row["number"] for row in rows] == list(range(len(rows)))
+    assert {len(row["text"]) for row in rows} == {5000}

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.records.recipes import recipe
 
 from pyrite.core.errors import RunFolderError
+from pyrite.records import environment
 from pyrite.records.checkpoints import Checkpoint
 from pyrite.records.config import load_recipe
 from pyrite.records.environment import code_version
@@ -47,11 +49,11 @@ def test_a_new_folder_holds_the_recipe_and_where_its_numbers_come_from(tmp_path:
     with open_run(tmp_path / "deep" / "run") as run:
         assert (run.resumed_from, run.is_finished, run.latest_checkpoint()) == (None, False, None)
     assert load_recipe(run.path / "config.yaml") == recipe()
-    environment = json.loads((run.path / "environment.json").read_text())
-    assert environment["checkpoints"] == WEIGHTS
-    assert set(environment["packages"]) == {"accelerate", "numpy", "pyrite", "scipy", "torch", "transformers"}
-    assert environment["python"] == sys.version.split()[0]
-    assert {"created", "platform", "cpu_count", "code"} <= set(environment)
+    origin = json.loads((run.path / "environment.json").read_text())
+    assert origin["checkpoints"] == WEIGHTS
+    assert set(origin["packages"]) == {"accelerate", "numpy", "pyrite", "scipy", "torch", "transformers"}
+    assert origin["python"] == sys.version.split()[0]
+    assert {"created", "platform", "cpu_count", "code"} <= set(origin)
 
 
 def test_a_run_that_was_killed_and_continued_equals_one_that_was_not(tmp_path: Path) -> None:
@@ -164,14 +166,14 @@ def test_a_folder_made_with_other_weights_is_refused(tmp_path: Path) -> None:
 def test_a_run_continued_under_other_versions_says_so_once_for_each_change(tmp_path: Path) -> None:
     open_run(tmp_path).close()
     file = tmp_path / "environment.json"
-    environment = json.loads(file.read_text())
-    file.write_text(json.dumps({**environment, "python": "2.7"}))
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({**before, "python": "2.7"}))
     for _ in range(2):
         open_run(tmp_path).close()
     after = json.loads(file.read_text())
     assert after["python"] == "2.7"
     assert [set(entry) for entry in after["resumed"]] == [{"time", "python"}]
-    assert after["resumed"][0]["python"] == environment["python"]
+    assert after["resumed"][0]["python"] == before["python"]
 
 
 @pytest.mark.parametrize(
@@ -279,6 +281,12 @@ def test_a_folder_in_use_by_another_process_is_refused_until_that_process_dies(t
 def test_a_folder_is_held_against_this_very_process_too(tmp_path: Path) -> None:
     with open_run(tmp_path), pytest.raises(RunFolderError, match=f"is in use by process {os.getpid()}"):
         open_run(tmp_path)
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
+    packages = environment.describe_environment({})["packages"]
+    assert packages == {"numpy": np.__version__, "no-such-package": None}
 
 
 def test_the_code_version_is_a_commit_and_says_when_files_differ(tmp_path: Path) -> None:

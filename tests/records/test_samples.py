@@ -71,7 +71,7 @@ def test_a_row_that_cannot_be_a_sample_is_refused(tmp_path: Path, row: dict[str,
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     for read in (read_samples, read_metrics):
-        with pytest.raises(RunFolderError, match="cannot read .*Give the folder of a run"):
+        with pytest.raises(RunFolderError, match=r"cannot read .*Give the folder of a run"):
             read(tmp_path / "nowhere")
     with pytest.raises(RunFolderError, match=r"cannot read .*samples.jsonl"):
         read_samples(tmp_path)

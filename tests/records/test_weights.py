@@ -124,7 +124,7 @@ def test_a_path_is_taken_as_it_is_and_a_name_wins_over_a_folder_called_like_it(
     assert resolve_checkpoint("mine") == Path("mine")
     assert resolve_checkpoint("./tiny") == Path("tiny")
     assert resolve_checkpoint("tiny") == root / "tiny"
-    with pytest.raises(CheckpointError, match="there is no checkpoint folder at ./nowhere|at nowhere"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint folder at nowhere"):
         resolve_checkpoint("./nowhere")
 
 

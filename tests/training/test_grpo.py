@@ -70,11 +70,10 @@ def test_a_run_leaves_what_the_contract_names(undisturbed: Path) -> None:
     assert json.loads((undisturbed / "summary.json").read_text()).keys() == {"status", "steps", "seconds"}
 
 
-def test_the_base_policy_has_training_reward_zero_on_average_when_standardised(undisturbed: Path) -> None:
-    """Only for the first reward, which is not clipped: its share of the sum is standardised exactly."""
+def test_the_scale_of_a_reward_is_that_of_the_base_policys_images(undisturbed: Path) -> None:
     scores = np.array([row["scores"]["first"] for row in read_samples(undisturbed) if row["step"] == 0])
     spec = json.loads((undisturbed / "transforms.json").read_text())["first"]
-    assert spec == f"standardise({scores.mean()!r}, {scores.std(ddof=1)!r})"
+    assert spec == f"standardise({float(scores.mean())!r}, {float(scores.std(ddof=1))!r})"
 
 
 def test_every_logged_key_is_explained_and_every_explained_key_is_logged(undisturbed: Path, tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_gold_and_held_out_rewards_never_reach_the_parameters(tmp_path: Path) ->
 def test_gold_judges_each_image_once(tmp_path: Path) -> None:
     judge = gold()
     run_toy(tmp_path / "run", gold=judge)
-    assert judge.calls == [16, 4, 16, 16, 4, 16, 16, 16, 16, 4]  # looks of 16 + 4 at 0, 3, 6; batches at 2, 4, 6
+    assert judge.calls == [16, 4, 16, 16, 4, 16, 16, 16, 4]  # looks of 16 + 4 at 0, 3, 6; batches at 2, 4, 6
 
 
 @pytest.mark.parametrize(("every", "steps"), [(0, []), (1, [1, 2, 3, 4, 5, 6]), (5, [5])])
@@ -193,16 +192,6 @@ def test_unscored_images_are_left_out_by_name(tmp_path: Path, unscored: str) -> 
     assert hole["reasons"] == {"first": "first has no entry for this sequence"}
     metrics = next(row for row in read_metrics(tmp_path / "run") if row["split"] == "train")
     assert metrics["unscored_frac"] == pytest.approx(no_reward[:8].mean())
-
-
-def test_unscored_image_does_not_pull_the_policy(tmp_path: Path) -> None:
-    """What a left-out image would have scored changes no parameter: with drop_sample it leaves no trace in the loss."""
-    policies = []
-    for name, fill in (("nan", np.nan), ("gone", np.nan)):
-        rewards = holey(0.15)
-        rewards["second"] = TableReward("second", np.where(np.isnan(rewards["first"].table), fill, table(20)))
-        policies.append(run_toy(tmp_path / name, "grpo.beta=0", "evaluation.every=6", rewards=rewards))
-    assert torch.equal(policies[0].table.logits, policies[1].table.logits)
 
 
 def test_abort_stops_at_the_first_unscored_image(tmp_path: Path) -> None:
@@ -298,7 +287,7 @@ def test_a_run_asked_to_stop_finishes_its_step_and_can_go_on(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     def ask(step: int, steps: int, row: Mapping[str, Any]) -> None:
-        if step == 3:
+        if step == 3 and row["split"] == "train":
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)

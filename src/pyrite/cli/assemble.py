@@ -34,8 +34,12 @@ def assemble(recipe: "Recipe") -> Ingredients:
     Raises:
         UnknownNameError: a name that is not registered.
         CheckpointError: weights that are missing or are not what the manifest says.
-        RecipeError: a prompt file that cannot be used.
+        RecipeError: a transform or a prompt file that cannot be used.
     """
+    from pyrite.mitigation.transforms import parse_transform
+
+    for term in recipe.rewards:
+        parse_transform(term.transform)  # before minutes go into loading models
     return Ingredients(
         policy=load_policy(recipe.policy.name, **recipe.policy.options),
         rewards={term.name: load_reward(term.name, **term.options) for term in recipe.rewards},

@@ -52,7 +52,9 @@ def registry_of(kind: Kind) -> "Registry":
 
             return POLICIES
         case Kind.mitigations:
-            return Registry("mitigation", {}, "pyrite.mitigations")
+            from pyrite.mitigation.catalogue import MITIGATIONS
+
+            return MITIGATIONS
         case Kind.benchmarks:
             return Registry("benchmark", {}, "pyrite.benchmarks")
 

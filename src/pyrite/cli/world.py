@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pyrite.core.protocols import Policy
     from pyrite.world.build.pipeline import Build
 
 app = typer.Typer(help="The pocket world: synthetic scenes with a known gold reward.", no_args_is_help=True)
@@ -48,16 +49,22 @@ def build(
     """
     import torch
 
-    from pyrite.policies.janus import load_janus
     from pyrite.world.build.pipeline import SHIPPED, TINY, Build
 
     torch.set_default_device(device)
-    job = Build(out, seed, lambda folder: load_janus(str(folder), device=device), TINY if tiny else SHIPPED)
+    job = Build(out, seed, lambda folder: _sampler(folder, device), TINY if tiny else SHIPPED)
     _run_parts(job, only)
     if install:
         from pyrite.world.build.cards import install as install_checkpoints
 
         typer.echo(f"installed in {install_checkpoints(job.checkpoints)}", err=True)
+
+
+def _sampler(folder: Path, device: str) -> "Policy":
+    """The base policy at the sampling settings of the recipes, which the proxies' annotators look at."""
+    from pyrite.policies.janus import load_janus
+
+    return load_janus(str(folder), temperature=0.8, plan_temperature=0.3, device=device)
 
 
 def _run_parts(job: "Build", only: list[str] | None) -> None:

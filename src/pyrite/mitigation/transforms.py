@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -61,13 +61,13 @@ class Standardise:
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise ValueError(f"takes both mean and std or neither, got mean {self.mean} and std {self.std}")
+            raise ValueError(f"takes both mean and std or neither, got mean = {self.mean} and std = {self.std}")
         if (
             self.mean is not None
             and self.std is not None
             and not (math.isfinite(self.mean) and 0 < self.std < math.inf)
         ):
-            raise ValueError(f"needs a finite mean and a std above 0, got {self.mean} and {self.std}")
+            raise ValueError(f"needs a finite mean and a std above 0, got {self.mean:g} and {self.std:g}")
 
     @property
     def is_fitted(self) -> bool:
@@ -111,7 +111,11 @@ class Standardise:
         return standardised
 
     def __str__(self) -> str:
-        return "standardise" if self.mean is None else f"standardise({self.mean!r}, {self.std!r})"
+        return (
+            "standardise"
+            if self.mean is None or self.std is None
+            else f"standardise({_text(self.mean)}, {_text(self.std)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -121,22 +125,22 @@ class Clip:
     Non-decreasing. Between two images beyond the same bound there is no preference left, hence no gradient.
 
     Raises:
-        ValueError: a bound is not a number, or `low` is not below `high`.
+        ValueError: a bound is not finite, or `low` is not below `high`.
     """
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not all(isinstance(bound, int | float) for bound in (self.low, self.high)) or not self.low < self.high:
-            raise ValueError(f"needs numbers low < high, got {self.low!r} and {self.high!r}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"needs finite numbers low < high, got {self.low:g} and {self.high:g}")
 
     @property
     def is_fitted(self) -> bool:
         """Always: its bounds are given."""
         return True
 
-    def fit(self, base_scores: Float[np.ndarray, " N"], reward: str) -> Self:
+    def fit(self, base_scores: Float[np.ndarray, " N"], reward: str) -> "Clip":
         """Itself."""
         return self
 
@@ -146,7 +150,7 @@ class Clip:
         return clipped
 
     def __str__(self) -> str:
-        return f"clip({self.low!r}, {self.high!r})"
+        return f"clip({_text(self.low)}, {_text(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,7 @@ def identity() -> Chain:
 
 
 def parse_transform(spec: str | None) -> Chain:
-    """The chain a text stands for: names and calls with literal arguments, joined by `|`. Nothing is evaluated.
+    """The chain a text stands for: names, or calls of names with numbers, joined by `|`. Nothing is evaluated.
 
     `str` of the chain is the canonical text, which reads back as an equal chain:
 
@@ -231,18 +235,30 @@ def _stage(node: ast.expr, spec: str) -> Transform:
         raise _malformed(spec, f"'{ast.unparse(node)}' is not a name or a call of one")
     name = call.func.id
     factory = MITIGATIONS.load(name)
-    try:
-        args = [ast.literal_eval(arg) for arg in call.args]
-        options = {str(item.arg): ast.literal_eval(item.value) for item in call.keywords}
-    except ValueError as error:
-        raise _malformed(spec, f"the arguments of {name} are not plain values") from error
+    args = [_number(arg, name, spec) for arg in call.args]
+    options = {str(item.arg): _number(item.value, name, spec) for item in call.keywords}
     stage = _build(factory, name, args, options, spec)
     if not isinstance(stage, Transform):
         raise _malformed(spec, f"{name} is no transform of scores")
     return stage
 
 
-def _build(factory: Any, name: str, args: Sequence[Any], options: dict[str, Any], spec: str) -> object:
+def _number(node: ast.expr, name: str, spec: str) -> float:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError as error:
+        raise _malformed(spec, f"the argument {ast.unparse(node)} of {name} is not a plain number") from error
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _malformed(spec, f"the argument {value!r} of {name} is not a number")
+    return float(value)
+
+
+def _text(number: float) -> str:
+    """The shortest text that reads back as this number."""
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(float(number))
+
+
+def _build(factory: Any, name: str, args: Sequence[float], options: dict[str, float], spec: str) -> object:
     """Call the factory, telling arguments that do not fit it from a defect inside it."""
     if name in AGGREGATES:
         raise _malformed(spec, f"{name} joins several rewards: write `aggregate: {name}` in the recipe")
@@ -260,6 +276,6 @@ def _build(factory: Any, name: str, args: Sequence[Any], options: dict[str, Any]
 
 def _malformed(spec: str, why: str) -> RecipeError:
     return RecipeError(
-        f"transform '{spec}': {why}. Write names joined by |, with plain values as arguments, such as "
+        f"transform '{spec}': {why}. Write names joined by |, with numbers as arguments, such as "
         "'standardise | clip(-2, 2)'. What there is: pyrite list mitigations"
     )

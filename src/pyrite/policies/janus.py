@@ -8,7 +8,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +104,8 @@ class JanusPolicy:
         read = decoder.new_cache(len(distinct))
         decoder.advance(embed[torch.from_numpy(distinct).to(embed.device)], read, 0)
         siblings = torch.from_numpy(copies).to(embed.device).repeat_interleave(group_size)
-        cache = read.index_select(2, siblings)
+        cache = decoder.new_cache(len(siblings))
+        cache[..., :start, :] = read[:, :, siblings, :, :start]
         parts = []
         if plan_tokens:
             plan = Stage(model.janus.lm_head, embed, embed[model.plan_opener], model.plan_temperature)
@@ -201,16 +202,21 @@ def load_janus(
         temperature=temperature,
         plan_temperature=plan_temperature,
     )
-    module.to("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
-    vision = janus.config.vision_config
-    card = PolicyCard(
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    module.to(device)
+    card = _card(folder, janus.config, settings.plan_tokens, checkpoint_revision(name_or_path))
+    return JanusPolicy(card, module.eval(), layout, cfg_scale)
+
+
+def _card(folder: Path, config: Any, plan_tokens: int, revision: str) -> PolicyCard:
+    vision = config.vision_config
+    return PolicyCard(
         name=folder.name,
         summary="Janus: plans in words, then draws an image in tokens.",
-        num_tokens=settings.plan_tokens + vision.num_image_tokens,
+        num_tokens=plan_tokens + vision.num_image_tokens,
         image_size=(vision.image_size, vision.image_size),
-        revision=checkpoint_revision(name_or_path),
+        revision=revision,
         upstream="arXiv:2501.17811",
-        licence="Apache-2.0",
         cites=("arXiv:2501.17811", "arXiv:2505.00703"),
     )
-    return JanusPolicy(card, module.eval(), layout, cfg_scale)

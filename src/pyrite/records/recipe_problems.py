@@ -59,9 +59,7 @@ def _plain(context: Mapping[str, Any]) -> dict[str, Any]:
 def _suggestion(loc: Sequence[str | int], recipe: Section) -> str:
     """The nearest key of the same section, or else the section where such a key lives."""
     section, name = _section_at(loc[:-1], recipe), str(loc[-1])
-    if section is None:
-        return ""
-    keys = list(section.model_fields)
+    keys = list(section.model_fields) if section is not None else []
     if near := difflib.get_close_matches(name, keys, n=1):
         return f" Did you mean '{near[0]}'?"
     elsewhere = {path.rpartition(".")[2]: path for path in _paths(recipe)}
@@ -72,12 +70,10 @@ def _suggestion(loc: Sequence[str | int], recipe: Section) -> str:
 
 def _purpose(loc: Sequence[str | int], recipe: Section) -> str:
     """What the key at `loc` is for, or for the item of a list, what the list is for."""
-    for end in range(len(loc), 0, -1):
-        section = _section_at(loc[: end - 1], recipe)
-        field = section.model_fields.get(str(loc[end - 1])) if section is not None else None
-        if field is not None:
-            return " ".join((field.description or "").split())
-    return ""
+    sections = ((_section_at(loc[:end], recipe), str(loc[end])) for end in reversed(range(len(loc))))
+    fields = (section.model_fields.get(name) for section, name in sections if section is not None)
+    description = next((field.description for field in fields if field is not None), None)
+    return " ".join((description or "").split())
 
 
 def _section_at(loc: Sequence[str | int], recipe: Section) -> Section | None:

@@ -82,7 +82,6 @@ def load_aesthetic(
         range=(-math.inf, math.inf),
         reads_prompt=False,
         revision=checkpoint_revision(name_or_path),
-        licence="Apache-2.0",
         cites=("arXiv:2210.08402",),
     )
     return AestheticReward(card, tower, head, PixelPreparation.load(folder), batch_size)

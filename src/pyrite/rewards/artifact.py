@@ -81,6 +81,5 @@ def load_artifact(
         range=(0.0, 1.0),
         reads_prompt=False,
         revision=checkpoint_revision(name_or_path),
-        licence="Apache-2.0",
     )
     return ArtifactClassifierReward(card, model, PixelPreparation.load(folder), batch_size)

@@ -142,7 +142,6 @@ def _load(
         range=(-scale, scale),
         reads_prompt=True,
         revision=checkpoint_revision(name_or_path),
-        licence="Apache-2.0",
         cites=cites,
     )
     return ClipReward(card, model, tokenizer, PixelPreparation.load(folder), scale, batch_size)

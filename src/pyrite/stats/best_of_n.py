@@ -102,4 +102,4 @@ def best_of_n_curves(
             if n <= mine.sum():
                 picked = selection_probabilities(proxy[mine], n)
                 curves[:, row, column] = picked @ proxy[mine], picked @ gold[mine]
-    return BestOfN(np.array(ns), curves[0], curves[1])
+    return BestOfN(np.array(ns, dtype=np.int64), curves[0], curves[1])

@@ -108,15 +108,16 @@ def find_parting(
     proxy, proxy_draws = _means(proxy_PS, weights_BP)
     highest = int(np.argmax(gold))
     gold_p = _tail(gold[highest] - gold[-1], _noise(gold_draws, gold, len(gold_PS)))
-    knots, has_fall = _knots(steps, np.vstack([gold[None], gold_draws]))
-    part = int(knots[0]) if has_fall[0] else highest
+    part, parts_B = highest, np.empty(0, dtype=np.int64)
+    if gold_p <= alpha:
+        knots, has_fall = _knots(steps, np.vstack([gold[None], gold_draws]))
+        part, parts_B = (int(knots[0]), knots[1:][has_fall[1:]]) if has_fall[0] else (highest, parts_B)
     proxy_p = _tail(proxy[-1] - proxy[part], _noise(-proxy_draws, -proxy, len(proxy_PS)))
     changes = (float(gold[-1] - gold[part]), float(proxy[-1] - proxy[part]), gold_p, proxy_p)
-    reason = _reason(steps, part, bool(has_fall[0]), alpha, *changes)
-    if reason:
-        return Parting(np.nan, np.nan, np.nan, *changes, reason=reason)
+    if reason := _reason(steps, part, alpha, *changes, is_bent=len(parts_B) > 0):
+        return Parting(np.nan, np.nan, np.nan, *changes, reason)
     tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(steps[knots[1:][has_fall[1:]]], tails, method="inverted_cdf")
+    low, high = np.quantile(steps[parts_B], tails, method="inverted_cdf")
     return Parting(float(steps[part]), float(low), float(high), *changes)
 
 
@@ -134,11 +135,19 @@ def _missing(steps: np.ndarray, proxy_PS: np.ndarray, gold_PS: np.ndarray) -> st
 
 
 def _reason(
-    steps: np.ndarray, part: int, has_fall: bool, alpha: float, gold: float, proxy: float, gold_p: float, proxy_p: float
+    steps: np.ndarray,
+    part: int,
+    alpha: float,
+    gold: float,
+    proxy: float,
+    gold_p: float,
+    proxy_p: float,
+    *,
+    is_bent: bool,
 ) -> str:
     if gold_p > alpha:
         return f"gold did not fall: noise alone loses as much with probability {gold_p:.2g}"
-    if not has_fall:
+    if not is_bent:
         return "gold fell and came back, so no single step parts it from the proxy"
     if proxy_p > alpha:
         lost = f"gold fell by {-gold:.3g} after step {steps[part]}"

@@ -70,7 +70,6 @@ class Learner:
 
     def __init__(self, policy: TrainablePolicy, settings: GrpoConfig, processes: Processes, run_path: Path) -> None:
         self.policy = policy
-        self.reference = policy.frozen_copy()
         self.parameters = {name: value for name, value in policy.module.named_parameters() if value.requires_grad}
         if not self.parameters:
             raise TrainingError(
@@ -88,6 +87,7 @@ class Learner:
             weight_decay=settings.weight_decay,
         )
         policy.module, self._stepper = processes.prepare(policy.module, self.optimizer)
+        self.reference = policy.frozen_copy()  # now, because preparing moves the policy to this process's device
 
     def __enter__(self) -> Self:
         return self

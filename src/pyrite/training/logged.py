@@ -194,12 +194,13 @@ def _drift(divergence: Divergence) -> Row:
 
 def _with_reasons(row: Row, scores: ScoreTable) -> Row:
     """Beside each number that is missing, why it is."""
-    silent = [key for key, value in row.items() if isinstance(value, float) and np.isnan(value)]
+    everything = [why for column in scores.values() for why in column.reasons.values()]
     reasons = {}
-    for key in silent:
+    for key in [key for key, value in row.items() if isinstance(value, float) and np.isnan(value)]:
         name = key.removeprefix("rewards/").rpartition("/")[0]
-        said = scores[name].reasons if name in scores else {}
-        reasons[key] = f"no image scored: {next(iter(said.values()))}" if said else "fewer than two scored images"
+        said = list(scores[name].reasons.values()) if name in scores else everything
+        count = "fewer than two images" if key.endswith("std") else "no image"
+        reasons[key] = f"{count} scored" + (f": {said[0]}" if said else "")
     return row | {"reasons": reasons} if reasons else row
 
 

@@ -6,6 +6,7 @@ A run of one process goes through the same code. Values travel between processes
 import json
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -79,7 +80,10 @@ class Processes:
 
     def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Both, such that a backward pass averages gradients over processes; untouched if there is only one."""
-        prepared_module, prepared_optimizer = self.accelerator.prepare(module, optimizer)
+        with warnings.catch_warnings():
+            # torch 2.13 renames the option that accelerate passes on; older ones know only this name.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            prepared_module, prepared_optimizer = self.accelerator.prepare(module, optimizer)
         return prepared_module, prepared_optimizer
 
     def backward(self, loss: Tensor) -> None:

@@ -47,8 +47,7 @@ def gold_scores(images: Pixels, prompts: Sequence[Prompt]) -> GoldScores:
     Raises:
         ValueError: another shape, or not as many prompts as images.
     """
-    if len(images) != len(prompts):
-        raise ValueError(f"{len(images)} images and {len(prompts)} prompts: repeat the prompt for each of its images.")
+    _check_pairs(len(images), len(prompts))
     alignment, realism = np.full(len(images), np.nan), np.full(len(images), np.nan)
     reasons: dict[int, str] = {}
     for start in range(0, len(images), _BATCH):
@@ -60,6 +59,11 @@ def gold_scores(images: Pixels, prompts: Sequence[Prompt]) -> GoldScores:
             else:
                 realism[row] = realism_score(parsed)
     return GoldScores(alignment, realism, reasons)
+
+
+def _check_pairs(num_images: int, num_prompts: int) -> None:
+    if num_images != num_prompts:
+        raise ValueError(f"{num_images} images and {num_prompts} prompts: repeat the prompt for each of its images.")
 
 
 def alignment_score(parsed: ParsedScene, prompt: Prompt) -> float:
@@ -148,6 +152,7 @@ class PocketGold:
     def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
         """Score image i for prompt i; an image of another size or mode is unscored."""
         num = len(images)
+        _check_pairs(num, len(prompts))
         reasons = {row: why for row, image in enumerate(images) if (why := _unreadable(image))}
         rows = [row for row in range(num) if row not in reasons]
         alignment, realism = np.full(num, np.nan), np.full(num, np.nan)

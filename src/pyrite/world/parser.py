@@ -110,6 +110,8 @@ def parse_batch(images: Pixels) -> list[ParsedScene]:
         ValueError: another shape, or values outside [0, 1].
     """
     pixels = _checked(images)
+    if not len(pixels):
+        return []
     # One product per image: a product over the batch would round differently with the size of the batch.
     chroma = (pixels.reshape(len(pixels), -1, 3) @ _CHROMA_AXES).reshape(*pixels.shape[:3], 2)
     colours = _palette_labels(chroma)
@@ -176,7 +178,7 @@ def _overlap_px(scene: Scene) -> float:
 
 def _residuals(pixels: Pixels, scenes: Sequence[Scene]) -> tuple[Pixels, Pixels]:
     """(N,) root mean square of image minus drawing: over everything, and over the worst blocks."""
-    drawn = np.stack([render(scene) for scene in scenes]) if scenes else pixels
+    drawn = np.stack([render(scene) for scene in scenes])
     squares = np.square(pixels - drawn).mean(3)
     cells = squares.reshape(-1, 16, 4, 16, 4).mean((2, 4))
     blocks = (cells[:, 1:, 1:] + cells[:, 1:, :-1] + cells[:, :-1, 1:] + cells[:, :-1, :-1]) / 4

@@ -65,7 +65,7 @@ def _draw_scenes(sheet: Image, pen: "ImageDraw", top: int, *, images: Pixels, pr
     for index, prompt in enumerate(prompts):
         x = index % columns * _WIDTH_PX + 4
         y = top + index // columns * (_PICTURE_PX + _CAPTION_LINES * _LINE_PX + 6)
-        lines = _wrap(prompt.text) + [_product(scores.alignment[index], scores.realism[index])]
+        lines = [*_wrap(prompt.text), _product(scores.alignment[index], scores.realism[index])]
         _place(sheet, pen, (x, y), picture=images[index], lines=lines)
 
 

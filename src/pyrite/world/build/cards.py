@@ -36,8 +36,8 @@ CARDS: Mapping[str, CheckpointCard] = {
     "pickscore-pocket": CheckpointCard(
         "Preference model of CLIP form, as PickScore; its annotators have a weakness for contrast.",
         "The same pairs, labelled by 4 x alignment + 3 x realism + 0.8 x contrast, a quarter of the labels flipped; "
-        "another seed and its own contrastive pre-training.",
-        "Dark and large objects raise it. It shares its architecture and its pictures with hps-pocket, so the two are "
+        "another seed, the same contrastive pre-training (as HPSv2 and PickScore share OpenCLIP's).",
+        "Dark and large objects raise it. It shares its pre-training and its pictures with hps-pocket, so the two are "
         "not independent witnesses.",
     ),
     "aesthetic-pocket": CheckpointCard(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from pyrite.world.build.optimisers import MuonAdamW, trapezoid
@@ -86,7 +87,7 @@ def train_clip(images: Tensor, texts: list[str], *, steps: int, seed: int, progr
     """Symmetric InfoNCE on (N, 3, 64, 64) bytes and N texts; equal texts in a batch are not each other's negatives."""
     torch.manual_seed(seed)
     model = new_clip().train()
-    optimiser = clip_optimiser(model, muon_lr=4e-3, adamw_lr=1.5e-3)
+    optimiser = clip_optimiser(model, muon_lr=1e-2, adamw_lr=2e-3)
     ids = text_ids(texts)
     for step in range(steps):
         rows = torch.randint(0, len(images), (BATCH,))
@@ -121,13 +122,14 @@ def save_clip(model: Any, folder: Path) -> None:
     save_processor(folder)
 
 
-def save_processor(folder: Path) -> None:
-    """Write the `preprocessor_config.json` that every pocket reward shares."""
+def save_processor(folder: Path, size_px: int = 64) -> None:
+    """Write the `preprocessor_config.json` of a pocket reward; larger sizes repeat pixels."""
     from transformers import CLIPImageProcessorPil
 
     CLIPImageProcessorPil(
-        size={"shortest_edge": 64},
-        crop_size={"height": 64, "width": 64},
+        size={"shortest_edge": size_px},
+        crop_size={"height": size_px, "width": size_px},
+        resample=Image.Resampling.BICUBIC if size_px == 64 else Image.Resampling.NEAREST,
         image_mean=list(IMAGE_MEAN),
         image_std=list(IMAGE_STD),
     ).save_pretrained(folder)

@@ -35,11 +35,11 @@ class Scale:
     tokeniser_steps: int = 2_400
     decoder_steps: int = 900
     policy_steps: int = 1_200
-    clip_steps: int = 350
-    policy_prompts: int = 500
-    rendered_prompts: int = 700
+    clip_steps: int = 900
+    policy_prompts: int = 600
+    rendered_prompts: int = 1_500
     preference_epochs: int = 5
-    artifact_pictures: int = 3_000
+    artifact_pictures: int = 4_000
     artifact_epochs: int = 8
 
 
@@ -230,31 +230,28 @@ def _pool(build: Build) -> Quality:
     }
 
 
-def _clip(part: str, seed_offset: int) -> Callable[[Build], Quality]:
-    def train(build: Build) -> Quality:
-        teacher = build.network("tokeniser", vq.teacher_network())
-        images, codes = build.images(), build.codes()
-        redrawn = torch.arange(0, len(images), 4)
-        for rows in redrawn.split(500):
-            images[rows] = pool.through_teacher(teacher, codes[rows])
-        texts = [prompt.text for prompt in build.rows()[0]]
-        model = clip.train_clip(
-            images[:-HELD_OUT],
-            texts[:-HELD_OUT],
-            steps=build.scale.clip_steps,
-            seed=build.seed + seed_offset,
-            progress=build.report(part),
-        )
-        save_file(model.state_dict(), build.part_folder(part) / "model.safetensors")
-        return clip.retrieval_quality(model, images[-HELD_OUT:], texts[-HELD_OUT:])
-
-    return train
+def _clip(build: Build) -> Quality:
+    teacher = build.network("tokeniser", vq.teacher_network())
+    images, codes = build.images(), build.codes()
+    redrawn = torch.arange(0, len(images), 4)
+    for rows in redrawn.split(500):
+        images[rows] = pool.through_teacher(teacher, codes[rows])
+    texts = [prompt.text for prompt in build.rows()[0]]
+    model = clip.train_clip(
+        images[:-HELD_OUT],
+        texts[:-HELD_OUT],
+        steps=build.scale.clip_steps,
+        seed=build.seed + 11,
+        progress=build.report("clip"),
+    )
+    save_file(model.state_dict(), build.part_folder("clip") / "model.safetensors")
+    return clip.retrieval_quality(model, images[-HELD_OUT:], texts[-HELD_OUT:])
 
 
-def _preference(name: str, base: str, seed_offset: int, **taste: float) -> Callable[[Build], Quality]:
+def _preference(name: str, seed_offset: int, **taste: float) -> Callable[[Build], Quality]:
     def train(build: Build) -> Quality:
         rated = pool.load(build.part_folder("pool"))
-        model = build.network(base, clip.new_clip())
+        model = build.network("clip", clip.new_clip())
         proxies.train_preference(
             model,
             rated,
@@ -271,7 +268,7 @@ def _preference(name: str, base: str, seed_offset: int, **taste: float) -> Calla
 
 def _aesthetic(build: Build) -> Quality:
     rated = pool.load(build.part_folder("pool"))
-    model = build.network("clip-a", clip.new_clip())
+    model = build.network("clip", clip.new_clip())
     weight, bias, correlation = proxies.fit_aesthetic_head(model, rated, vivid=0.8, seed=build.seed + 31)
     proxies.save_aesthetic(model, weight, bias, build.checkpoints / "aesthetic-pocket")
     with torch.no_grad():
@@ -291,7 +288,7 @@ def _artifact(build: Build) -> Quality:
         progress=build.report("artifact-pocket"),
     )
     model.half().save_pretrained(build.checkpoints / "artifact-pocket")
-    clip.save_processor(build.checkpoints / "artifact-pocket")
+    clip.save_processor(build.checkpoints / "artifact-pocket", size_px=128)
     rated = pool.load(build.part_folder("pool"))
     unseen = proxies.clean_probability(model.float(), pool.unseen_damage(build.seed))
     caught = float((unseen < 0.5).mean())
@@ -309,10 +306,9 @@ PARTS: Mapping[str, Callable[[Build], Quality]] = {
     "policy": _policy,
     "janus-pocket": _janus,
     "pool": _pool,
-    "clip-a": _clip("clip-a", 11),
-    "clip-b": _clip("clip-b", 12),
-    "hps-pocket": _preference("hps-pocket", "clip-a", 21, vivid=1.0, contrasty=0.25),
-    "pickscore-pocket": _preference("pickscore-pocket", "clip-b", 22, vivid=0.0, contrasty=0.8),
+    "clip": _clip,
+    "hps-pocket": _preference("hps-pocket", 21, vivid=1.0, contrasty=0.25),
+    "pickscore-pocket": _preference("pickscore-pocket", 22, vivid=0.0, contrasty=0.8),
     "aesthetic-pocket": _aesthetic,
     "artifact-pocket": _artifact,
 }

@@ -1,6 +1,7 @@
 """Pictures rated by the gold reward: what annotators see, and how good tokeniser, decoder and policy are."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from pyrite.world.build.proxies import GROUP, RatedPool
 from pyrite.world.corruptions import CORRUPTIONS, corrupt
 from pyrite.world.gold import gold_scores
 from pyrite.world.prompts import random_scene, sample_prompts, spoil
-from pyrite.world.scenes import render, to_uint8
+from pyrite.world.scenes import Pixels, render, to_uint8
 
 SEEN_BY_ARTIFACT_MODEL = ("noise", "blur", "stripes", "mosaic", "smear", "blotch", "warp", "erase")
 SEEN_BY_ANNOTATORS = ("noise", "mosaic", "smear", "blotch", "burn")
+VISIBLE_RMS = 0.035
 _QUALITY_PROMPTS = 300
 
 
@@ -122,14 +124,20 @@ def artifact_pictures(native: nn.Module, num: int, seed: int) -> tuple[Tensor, T
     pictures = []
     for index, prompt in enumerate(prompts):
         picture = render(random_scene(prompt, rng))
-        if index >= num:
-            kind = SEEN_BY_ARTIFACT_MODEL[rng.integers(len(SEEN_BY_ARTIFACT_MODEL))]
-            picture = corrupt(picture, kind, rng.uniform(0.2, 0.9), rng)
-        pictures.append(to_uint8(picture))
+        pictures.append(to_uint8(picture if index < num else visibly_damaged(picture, SEEN_BY_ARTIFACT_MODEL, rng)))
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     images[::2] = reconstruct(native, images[::2], native=True)
     order = torch.from_numpy(rng.permutation(2 * num))
     return images[order], (torch.arange(2 * num) < num)[order]
+
+
+def visibly_damaged(picture: Pixels, kinds: Sequence[str], rng: np.random.Generator) -> Pixels:
+    """The picture with damage that can be seen: a hole or a smear in empty background is no artifact."""
+    while True:
+        kind = kinds[rng.integers(len(kinds))]
+        damaged = corrupt(picture, kind, rng.uniform(0.3, 1.0), rng)
+        if np.sqrt(np.square(damaged - picture).mean()) >= VISIBLE_RMS:
+            return damaged
 
 
 def unseen_damage(seed: int, num: int = 200) -> Tensor:
@@ -137,10 +145,7 @@ def unseen_damage(seed: int, num: int = 200) -> Tensor:
     rng = np.random.default_rng([seed, 9])
     kinds = [kind for kind in CORRUPTIONS if kind not in SEEN_BY_ARTIFACT_MODEL]
     prompts = sample_prompts("eval", num, seed + 9)
-    array = [
-        to_uint8(corrupt(render(random_scene(prompt, rng)), kinds[k % len(kinds)], rng.uniform(0.2, 0.9), rng))
-        for k, prompt in enumerate(prompts)
-    ]
+    array = [to_uint8(visibly_damaged(render(random_scene(prompt, rng)), kinds, rng)) for prompt in prompts]
     return torch.from_numpy(np.stack(array)).permute(0, 3, 1, 2).contiguous()
 
 

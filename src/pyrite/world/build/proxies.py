@@ -143,7 +143,7 @@ def held_out_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[s
 @torch.no_grad()
 def clean_probability(model: nn.Module, images: Tensor) -> npt.NDArray[np.float64]:
     """(N,) probability of `clean` for bytes."""
-    logits = [model(pixel_values=normalise(part)).logits for part in images.split(256)]
+    logits = [model(pixel_values=enlarge(part)).logits for part in images.split(256)]
     return torch.cat(logits).softmax(-1)[:, 1].double().numpy()
 
 
@@ -184,6 +184,11 @@ def save_aesthetic(model: Any, weight: Tensor, bias: Tensor, folder: Path) -> No
     (folder / "head_config.json").write_text(json.dumps(settings) + "\n")
 
 
+def enlarge(images: Tensor) -> Tensor:
+    """Pixel values of bytes at twice the size, each pixel repeated: the stem of a ResNet shrinks them fourfold."""
+    return normalise(images).repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
 def new_artifact_model() -> nn.Module:
     """An untrained ResNet classifier of pictures as `artifact` or `clean`."""
     from transformers import ResNetConfig, ResNetForImageClassification
@@ -212,7 +217,7 @@ def train_artifact(
     batches = [part for _ in range(epochs) for part in rows[torch.randperm(len(rows))].split(64)]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=len(batches))
     for step, batch in enumerate(batches):
-        loss = F.cross_entropy(model(pixel_values=normalise(images[batch])).logits, is_clean[batch].long())
+        loss = F.cross_entropy(model(pixel_values=enlarge(images[batch])).logits, is_clean[batch].long())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -221,5 +226,5 @@ def train_artifact(
             progress(step, len(batches), {"loss": loss.item()})
     model.eval()
     with torch.no_grad():
-        logits = torch.cat([model(pixel_values=normalise(part)).logits for part in images[held_out].split(256)])
+        logits = torch.cat([model(pixel_values=enlarge(part)).logits for part in images[held_out].split(256)])
     return model, (logits.argmax(1) == is_clean[held_out].long()).float().mean().item()
