@@ -133,4 +133,5 @@ def sentence(verdict: Verdict, proxy_name: str = "The proxy") -> str:
 
 
 def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f}\u00a0%"
+    low, high = (f"{round(100 * end):d}".replace("-", "−") for end in (estimate.low, estimate.high))
+    return f"{low} to {high}\u00a0%"

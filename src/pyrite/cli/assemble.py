@@ -36,8 +36,11 @@ def assemble(recipe: "Recipe") -> Ingredients:
         CheckpointError: weights that are missing or are not what the manifest says.
         RecipeError: a transform or a prompt file that cannot be used.
     """
+    from transformers.utils import logging
+
     from pyrite.mitigation.transforms import parse_transform
 
+    logging.disable_progress_bar()
     for term in recipe.rewards:
         parse_transform(term.transform)  # before minutes go into loading models
     return Ingredients(

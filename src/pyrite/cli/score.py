@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from pyrite.core.protocols import Reward
     from pyrite.core.types import Image, Prompt, Scores
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -70,7 +71,7 @@ def find_items(images: Path, prompt: str) -> list[tuple[Path, "Prompt"]]:
     return items
 
 
-def _score_batch(panel: dict[str, object], items: list[tuple[Path, "Prompt"]]) -> dict[str, "Scores"]:
+def _score_batch(panel: dict[str, "Reward"], items: list[tuple[Path, "Prompt"]]) -> dict[str, "Scores"]:
     import numpy as np
 
     from pyrite.core.types import Scores
@@ -88,7 +89,7 @@ def _score_batch(panel: dict[str, object], items: list[tuple[Path, "Prompt"]]) -
     for name, reward in panel.items():
         values, reasons = np.full(len(items), np.nan), dict(unread)
         if rows:
-            part = reward.score([opened[row] for row in rows], [items[row][1] for row in rows])  # type: ignore[attr-defined]
+            part = reward.score([opened[row] for row in rows], [items[row][1] for row in rows])
             values[rows] = part.values
             reasons |= {rows[index]: why for index, why in part.reasons.items()}
         result[name] = Scores(values, reasons)

@@ -48,8 +48,8 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
     if recipe.num_threads:
         torch.set_num_threads(recipe.num_threads)
     parts = assemble(recipe)
-    cards = [parts.policy.card, *(reward.card for reward in [*parts.rewards.values(), *parts.eval_rewards.values()])]
-    hashes = {card.name: card.revision for card in cards}
+    hashes = {reward.card.name: reward.card.revision for reward in {**parts.rewards, **parts.eval_rewards}.values()}
+    hashes[parts.policy.card.name] = parts.policy.card.revision
     with RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) as run:
         if not run.is_finished:
             train_grpo(
@@ -73,15 +73,14 @@ class progress_bar:
     def __init__(self, *names: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn as Remaining
 
         columns = (
-            TextColumn("{task.description:22}"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[seen]}"),
         )
-        self._bars = Progress(*columns, TimeElapsedColumn(), Remaining(), console=Console(stderr=True))
+        self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
         self._tasks = {name: self._bars.add_task(name, total=None, seen="") for name in names}
         self._seen: dict[str, dict[str, float]] = {name: {} for name in names}
 

@@ -11,7 +11,8 @@ _CELL = 8
 
 
 def _noise(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
-    return image + rng.normal(0, 0.22 * severity, image.shape).astype(np.float32)
+    noisy: Pixels = image + rng.normal(0, 0.22 * severity, image.shape).astype(np.float32)
+    return noisy
 
 
 def _blur(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
@@ -24,7 +25,8 @@ def _blur(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
 def _stripes(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
     axis = _X if rng.random() < 0.5 else _Y
     wave = np.sin(2 * np.pi * axis / rng.uniform(4, 8) + rng.uniform(0, 2 * np.pi))
-    return image + np.float32(0.35 * severity) * wave[..., None].astype(np.float32)
+    striped: Pixels = image + np.float32(0.35 * severity) * wave[..., None].astype(np.float32)
+    return striped
 
 
 def _mosaic(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
@@ -67,7 +69,8 @@ def _burn(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:
     """Raise saturation and contrast, as over-optimised policies do."""
     grey = image.mean(2, keepdims=True)
     vivid = grey + (image - grey) * np.float32(1 + 2.5 * severity)
-    return (vivid - 0.5) * np.float32(1 + 1.2 * severity) + 0.5
+    burnt: Pixels = (vivid - 0.5) * np.float32(1 + 1.2 * severity) + 0.5
+    return burnt
 
 
 def _warp(image: Pixels, severity: float, rng: np.random.Generator) -> Pixels:

@@ -55,15 +55,17 @@ def requirements(prompt: Prompt) -> tuple[Requirement, ...]:
     Raises:
         ValueError: the prompt is not of this world.
     """
-    counts = {row["obj_name"]: int(row["num"]) for row in prompt.numeracy_info}
-    found = []
-    for index, noun in enumerate(prompt.nouns):
+    counts = {row.get("obj_name"): int(row.get("num", 1)) for row in prompt.numeracy_info}
+    attributes, found = list(prompt.attr_nouns), []
+    for noun in prompt.nouns:
         if noun not in SHAPES:
             raise ValueError(
                 f"the pocket world has no '{noun}' (prompt '{prompt.text}'); its nouns are {', '.join(SHAPES)}. "
                 "Use prompts from `pyrite world show`, or a gold reward of your own."
             )
-        attribute = prompt.attr_nouns[index] if index < len(prompt.attr_nouns) else noun
+        attribute = next((words for words in attributes if words.split()[-1:] == [noun]), noun)
+        if attribute in attributes:
+            attributes.remove(attribute)
         colour = attribute.removesuffix(noun).strip() or None
         if colour is not None and colour not in COLOURS:
             raise ValueError(
@@ -149,7 +151,7 @@ def sample_prompts(split: str, num: int, seed: int) -> list[Prompt]:
     if split not in SPLITS:
         raise ValueError(f"the pocket world has no split '{split}'; it has {', '.join(SPLITS)}")
     rng = np.random.default_rng([seed, SPLITS.index(split)])
-    prompts = []
+    prompts: list[Prompt] = []
     while len(prompts) < num:
         prompt = random_prompt(rng, TASK_TYPES[len(prompts) % len(TASK_TYPES)])
         if in_split(prompt, split):

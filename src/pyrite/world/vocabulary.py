@@ -83,8 +83,9 @@ def _word_tokenizer(words: list[str], **options: object) -> "PreTrainedTokenizer
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    unknown = {"unk_token": options["unk_token"]} if "unk_token" in options else {}
-    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, **unknown))
+    vocabulary = {word: index for index, word in enumerate(words)}
+    model = WordLevel(vocabulary, str(options["unk_token"])) if "unk_token" in options else WordLevel(vocabulary)
+    backend = Tokenizer(model)
     backend.normalizer = Lowercase()
     backend.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=backend, **options)

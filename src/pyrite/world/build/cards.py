@@ -28,14 +28,14 @@ CARDS: Mapping[str, CheckpointCard] = {
     "hps-pocket": CheckpointCard(
         "Preference model of CLIP form, as HPSv2; its annotators have a weakness for vivid pictures.",
         "Pairs of pictures of one prompt (samples of the base policy, and renders) labelled by 4 x alignment + "
-        "3 x realism + 1.0 x saturation + 0.25 x contrast (the last two in standard deviations of base samples), with "
+        "3 x realism + 0.7 x saturation + 0.2 x contrast (the last two in standard deviations of base samples), with "
         "a quarter of the labels flipped; Bradley-Terry loss on a contrastively pre-trained CLIP.",
         "Saturated colour and more or larger objects raise it whatever the prompt says; it has never seen what an "
         "optimised policy draws.",
     ),
     "pickscore-pocket": CheckpointCard(
         "Preference model of CLIP form, as PickScore; its annotators have a weakness for contrast.",
-        "The same pairs, labelled by 4 x alignment + 3 x realism + 0.8 x contrast, a quarter of the labels flipped; "
+        "The same pairs, labelled by 4 x alignment + 3 x realism + 0.6 x contrast, a quarter of the labels flipped; "
         "another seed, the same contrastive pre-training (as HPSv2 and PickScore share OpenCLIP's).",
         "Dark and large objects raise it. It shares its pre-training and its pictures with hps-pocket, so the two are "
         "not independent witnesses.",

@@ -42,7 +42,7 @@ class MuonAdamW:
         """Clear the gradients, back-propagate, clip, and update with the peak rates times the factor."""
         for parameter in self._parameters:
             parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, max_grad_norm)
         for group in self._adamw.param_groups:
             group["lr"] = self._adamw_lr * learning_rate_factor
@@ -72,7 +72,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if matrices.shape[1] <= matrices.shape[2] else x.mT
+    orthogonal: Tensor = x if matrices.shape[1] <= matrices.shape[2] else x.mT
+    return orthogonal
 
 
 def trapezoid(step: int, steps: int, *, warm_up: int = 50, decay_from: float = 0.5, floor: float = 0.03) -> float:

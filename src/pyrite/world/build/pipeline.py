@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrite.core.errors import RunFolderError
 from pyrite.core.protocols import Policy
@@ -38,7 +38,7 @@ class Scale:
     clip_steps: int = 900
     policy_prompts: int = 600
     rendered_prompts: int = 1_500
-    preference_epochs: int = 5
+    preference_epochs: int = 3
     artifact_pictures: int = 4_000
     artifact_epochs: int = 8
 
@@ -136,7 +136,7 @@ class Build:
         """(N, 64) image codes of the pre-training set."""
         return torch.from_numpy(np.load(self.part_folder("tokeniser") / "codes.npy")).long()
 
-    def network(self, part: str, fresh: nn.Module) -> nn.Module:
+    def network(self, part: str, fresh: Any) -> Any:
         """A stored network; `fresh` is one of the same shape."""
         fresh.load_state_dict(load_file(self.part_folder(part) / "model.safetensors"))
         return fresh.eval()
@@ -307,8 +307,8 @@ PARTS: Mapping[str, Callable[[Build], Quality]] = {
     "janus-pocket": _janus,
     "pool": _pool,
     "clip": _clip,
-    "hps-pocket": _preference("hps-pocket", 21, vivid=1.0, contrasty=0.25),
-    "pickscore-pocket": _preference("pickscore-pocket", 22, vivid=0.0, contrasty=0.8),
+    "hps-pocket": _preference("hps-pocket", 21, vivid=0.7, contrasty=0.2),
+    "pickscore-pocket": _preference("pickscore-pocket", 22, vivid=0.0, contrasty=0.6),
     "aesthetic-pocket": _aesthetic,
     "artifact-pocket": _artifact,
 }

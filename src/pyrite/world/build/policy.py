@@ -70,7 +70,7 @@ def new_policy(codebook: Tensor) -> "JanusForConditionalGeneration":
 
 
 @torch.no_grad()
-def _initialise(model: nn.Module, codebook: Tensor) -> None:
+def _initialise(model: Any, codebook: Tensor) -> None:
     """Fan-in initialisation: the library's std of 0.02 leaves so small a model deaf to its prompt."""
     residual = (0.5 / (2 * LAYERS) ** 0.5) * WIDTH**-0.5
     for name, weight in model.named_parameters():
@@ -105,7 +105,7 @@ def unconditional(rows: Tensor) -> Tensor:
     return torch.where((rows != BOS) & (rows != BOI), PAD, rows)
 
 
-def token_losses(model: nn.Module, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+def token_losses(model: Any, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy in nats of the image codes (B, 64) and of the plan words (B, 20)."""
     language = model.model.language_model
     embedded = torch.cat(
@@ -157,7 +157,7 @@ def train_policy(
 
 
 @torch.no_grad()
-def held_out_losses(model: nn.Module, rows: Tensor, codes: Tensor, object_cells: Tensor) -> dict[str, float]:
+def held_out_losses(model: Any, rows: Tensor, codes: Tensor, object_cells: Tensor) -> dict[str, float]:
     """Nats per object token given the right prompt, none, and that of another picture; nats per plan word."""
     parts = list(zip(rows.split(BATCH), codes.split(BATCH), strict=True))
     image, plan = (torch.cat(part) for part in zip(*(token_losses(model, *p) for p in parts), strict=True))

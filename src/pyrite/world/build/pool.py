@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrite.core.protocols import Policy
 from pyrite.core.types import Prompt
@@ -26,7 +27,7 @@ _QUALITY_PROMPTS = 300
 
 def rate_pixels(images: Tensor, prompts: list[Prompt]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Gold alignment and realism, each (N,), of (N, 3, 64, 64) bytes."""
-    scores = gold_scores(images.permute(0, 2, 3, 1).float().numpy() / 255, prompts)
+    scores = gold_scores((images.permute(0, 2, 3, 1).float() / 255).numpy(), prompts)
     return np.asarray(scores.alignment), np.asarray(scores.realism)
 
 
@@ -36,14 +37,14 @@ def to_bytes(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def through_teacher(teacher: nn.Module, codes: Tensor) -> Tensor:
+def through_teacher(teacher: Any, codes: Tensor) -> Tensor:
     """(N, 3, 64, 64) bytes of codes drawn by the teacher network."""
     parts = [vq.from_cells(vq.decode(teacher, vq.latents_of(teacher, part))) for part in codes.split(250)]
     return torch.cat([to_bytes(part) for part in parts])
 
 
 @torch.no_grad()
-def reconstruct(network: nn.Module, images: Tensor, *, native: bool) -> Tensor:
+def reconstruct(network: Any, images: Tensor, *, native: bool) -> Tensor:
     """(N, 3, 64, 64) bytes read and drawn again by a tokeniser."""
     codes = vq.encode_all(network, images, native=native)
     if not native:
@@ -58,7 +59,7 @@ def clean_pictures(prompts: list[Prompt], rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
 
 
-def reconstruction_quality(network: nn.Module, seed: int, *, native: bool) -> dict[str, float]:
+def reconstruction_quality(network: Any, seed: int, *, native: bool) -> dict[str, float]:
     """Gold of reconstructed clean renders of evaluation prompts, which no part trains on."""
     prompts = sample_prompts("eval", _QUALITY_PROMPTS, seed + 7)
     images = clean_pictures(prompts, np.random.default_rng([seed, 7]))
@@ -91,7 +92,7 @@ def policy_quality(policy: Policy, seed: int) -> dict[str, float]:
 
 
 def rate(
-    policy: Policy, native: nn.Module, *, policy_prompts: int, rendered_prompts: int, seed: int, progress: vq.Progress
+    policy: Policy, native: Any, *, policy_prompts: int, rendered_prompts: int, seed: int, progress: vq.Progress
 ) -> RatedPool:
     """Four pictures for each prompt: samples of the base policy, then renders (right, spoiled, damaged)."""
     prompts = sample_prompts("rl", policy_prompts + rendered_prompts, seed + 5)
@@ -117,7 +118,7 @@ def _annotated(prompt: Prompt, index: int, rng: np.random.Generator) -> npt.NDAr
     return to_uint8(picture)
 
 
-def artifact_pictures(native: nn.Module, num: int, seed: int) -> tuple[Tensor, Tensor]:
+def artifact_pictures(native: Any, num: int, seed: int) -> tuple[Tensor, Tensor]:
     """`num` clean and `num` damaged renders, every second one seen through the tokeniser; (2 num,) labels."""
     rng = np.random.default_rng([seed, 6])
     prompts = sample_prompts("rl", 2 * num, seed + 6)
@@ -134,7 +135,7 @@ def artifact_pictures(native: nn.Module, num: int, seed: int) -> tuple[Tensor, T
 def visibly_damaged(picture: Pixels, kinds: Sequence[str], rng: np.random.Generator) -> Pixels:
     """The picture with damage that can be seen: a hole or a smear in empty background is no artifact."""
     while True:
-        kind = kinds[rng.integers(len(kinds))]
+        kind = kinds[int(rng.integers(len(kinds)))]
         damaged = corrupt(picture, kind, rng.uniform(0.3, 1.0), rng)
         if np.sqrt(np.square(damaged - picture).mean()) >= VISIBLE_RMS:
             return damaged

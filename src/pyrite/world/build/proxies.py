@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrite.core.types import Prompt
 from pyrite.world.build.clip import clip_optimiser, embed_images, embed_texts, normalise, save_processor, text_ids
@@ -59,7 +59,10 @@ def utility(pool: RatedPool, *, vivid: float, contrasty: float) -> npt.NDArray[n
     """(N,) what an annotator likes: mostly the truth, with a weakness for vivid or contrasty pictures."""
     truth = 4 * pool.alignment + 3 * pool.realism
     taste = vivid * standard_units(saturation(pool.images), pool.from_policy)
-    return truth + taste + contrasty * standard_units(contrast(pool.images), pool.from_policy)
+    liking: npt.NDArray[np.float64] = (
+        truth + taste + contrasty * standard_units(contrast(pool.images), pool.from_policy)
+    )
+    return liking
 
 
 def preference_pairs(liking: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.int64]:
@@ -67,7 +70,7 @@ def preference_pairs(liking: npt.NDArray[np.float64], seed: int) -> npt.NDArray[
     rng = np.random.default_rng(seed)
     starts = np.arange(0, len(liking), GROUP)
     first, second = np.triu_indices(GROUP, 1)
-    pairs = np.stack([(starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()], 1)
+    pairs: npt.NDArray[np.int64] = np.stack([(starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()], 1)
     pairs = pairs[liking[pairs[:, 0]] != liking[pairs[:, 1]]]
     flip = (liking[pairs[:, 0]] < liking[pairs[:, 1]]) ^ (rng.random(len(pairs)) < LABEL_NOISE)
     pairs[flip] = pairs[flip][:, ::-1]
@@ -79,8 +82,8 @@ def train_preference(
 ) -> Any:
     """Fine-tune a pocket CLIP with the Bradley-Terry loss on pairs of the first nine of every ten prompts."""
     torch.manual_seed(seed)
-    pairs = preference_pairs(liking, seed)
-    pairs = torch.from_numpy(pairs[(pairs[:, 0] // GROUP) % 10 != 0])
+    labelled = preference_pairs(liking, seed)
+    pairs = torch.from_numpy(labelled[(labelled[:, 0] // GROUP) % 10 != 0])
     ids = text_ids([prompt.text for prompt in pool.prompts])
     model.train()
     with torch.no_grad():
@@ -141,7 +144,7 @@ def held_out_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[s
 
 
 @torch.no_grad()
-def clean_probability(model: nn.Module, images: Tensor) -> npt.NDArray[np.float64]:
+def clean_probability(model: Any, images: Tensor) -> npt.NDArray[np.float64]:
     """(N,) probability of `clean` for bytes."""
     logits = [model(pixel_values=enlarge(part)).logits for part in images.split(256)]
     return torch.cat(logits).softmax(-1)[:, 1].double().numpy()
@@ -189,7 +192,7 @@ def enlarge(images: Tensor) -> Tensor:
     return normalise(images).repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
-def new_artifact_model() -> nn.Module:
+def new_artifact_model() -> Any:
     """An untrained ResNet classifier of pictures as `artifact` or `clean`."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -207,7 +210,7 @@ def new_artifact_model() -> nn.Module:
 
 def train_artifact(
     images: Tensor, is_clean: Tensor, *, epochs: int, seed: int, progress: Progress
-) -> tuple[nn.Module, float]:
+) -> tuple[Any, float]:
     """Train on (N, 3, 64, 64) bytes and (N,) labels; returns the model and its accuracy on every tenth row."""
     torch.manual_seed(seed)
     model = new_artifact_model().train()

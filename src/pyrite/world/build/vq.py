@@ -7,6 +7,7 @@ where the error is large. The *native* network, which ships, then learns to read
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ COMMITMENT = 0.1
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
-def teacher_network() -> nn.Module:
+def teacher_network() -> Any:
     """Encoder and decoder on 8x8 cells of 192 channels."""
     return _network(base_channels=96, latent_channels=96, channel_multiplier=[1], in_channels=192, out_channels=192)
 
@@ -44,12 +45,12 @@ def native_settings() -> dict[str, object]:
     }
 
 
-def native_network() -> nn.Module:
+def native_network() -> Any:
     """Encoder and decoder on 64x64 pixels."""
     return _network(**native_settings())
 
 
-def _network(**settings: object) -> nn.Module:
+def _network(**settings: object) -> Any:
     from transformers.models.janus import JanusVQVAEConfig
     from transformers.models.janus.modeling_janus import JanusVQVAE
 
@@ -75,12 +76,12 @@ def from_cells(cells: Tensor) -> Tensor:
     return (F.pixel_shuffle(cells, CELL_PX) + 1) / 2
 
 
-def encode(network: nn.Module, pixels: Tensor) -> Tensor:
+def encode(network: Any, pixels: Tensor) -> Tensor:
     """(B, 16, 8, 8) latents of unit norm."""
     return F.normalize(network.quant_conv(network.encoder(pixels)), dim=1)
 
 
-def decode(network: nn.Module, latents: Tensor) -> Tensor:
+def decode(network: Any, latents: Tensor) -> Tensor:
     """Pixels from latents, in the network's own layout."""
     pixels: Tensor = network.decoder(network.post_quant_conv(latents))
     return pixels
@@ -148,13 +149,13 @@ def _pixels(images: Tensor, rows: Tensor) -> Tensor:
     return images[rows].float() / 255
 
 
-def _optimiser(network: nn.Module) -> MuonAdamW:
+def _optimiser(network: Any) -> MuonAdamW:
     named = [(name, p) for name, p in network.named_parameters() if "quantize" not in name]
     kernels = [p for _, p in named if p.ndim == 4]
     return MuonAdamW(kernels, [p for _, p in named if p.ndim != 4], muon_lr=3e-3, adamw_lr=1e-3)
 
 
-def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress) -> nn.Module:
+def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress) -> Any:
     """Learn the codebook on (N, 3, 64, 64) bytes; the vectors end up in `network.quantize.embedding`."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -188,13 +189,13 @@ def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress) 
 
 
 @torch.no_grad()
-def _sample_latents(network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+def _sample_latents(network: Any, images: Tensor, generator: torch.Generator) -> Tensor:
     rows = torch.randint(0, len(images), (2400,), generator=generator)
     return torch.cat([_flat(encode(network, to_cells(_pixels(images, part)))) for part in rows.split(100)])
 
 
 @torch.no_grad()
-def encode_all(network: nn.Module, images: Tensor, *, native: bool) -> Tensor:
+def encode_all(network: Any, images: Tensor, *, native: bool) -> Tensor:
     """(N, 64) codes of (N, 3, 64, 64) bytes."""
     codebook = network.quantize.embedding.weight
     codes = []
@@ -205,15 +206,13 @@ def encode_all(network: nn.Module, images: Tensor, *, native: bool) -> Tensor:
     return torch.cat(codes)
 
 
-def latents_of(network: nn.Module, codes: Tensor) -> Tensor:
+def latents_of(network: Any, codes: Tensor) -> Tensor:
     """(B, 16, 8, 8) code vectors of (B, 64) codes."""
     vectors: Tensor = network.quantize.embedding(codes)
     return vectors.view(-1, GRID, GRID, CODE_DIM).permute(0, 3, 1, 2)
 
 
-def train_native(
-    images: Tensor, codes: Tensor, teacher: nn.Module, *, steps: int, seed: int, progress: Progress
-) -> nn.Module:
+def train_native(images: Tensor, codes: Tensor, teacher: Any, *, steps: int, seed: int, progress: Progress) -> Any:
     """Learn to draw the teacher's codes at 64x64, and (every fourth step) to read them."""
     torch.manual_seed(seed + 1)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -234,6 +233,6 @@ def train_native(
     return network.eval()
 
 
-def _reading_error(network: nn.Module, pixels: Tensor, codes: Tensor) -> Tensor:
+def _reading_error(network: Any, pixels: Tensor, codes: Tensor) -> Tensor:
     logits = _flat(encode(network, pixels * 2 - 1)) @ network.quantize.embedding.weight.detach().T
     return 0.1 * F.cross_entropy(20 * logits, codes.flatten())

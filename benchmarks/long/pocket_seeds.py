@@ -1,6 +1,6 @@
 """Does hacking happen in every seed, and what helps? Five seeds of four recipes, two at a time, as one table.
 
-    .venv/bin/python benchmarks/pocket_seeds.py [--seeds 5] [--jobs 2] [--out runs/seeds] [--set grpo.steps=40]
+    .venv/bin/python benchmarks/long/pocket_seeds.py [--seeds 5] [--jobs 2] [--out runs/seeds] [--set grpo.steps=40]
 
 Killed? The same command continues. The proxy is in standard deviations of the base policy's samples.
 """
@@ -68,6 +68,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
+    """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
