@@ -85,6 +85,10 @@ def _train_all(recipes: Mapping[str, "Recipe"], out: Path) -> None:
         try:
             for worker in workers.values():
                 worker.join()
+        except KeyboardInterrupt as stop:
+            for worker in workers.values():
+                worker.join()  # they heard it too: each finishes its step and writes a checkpoint
+            raise KeyboardInterrupt(f"stopped; everything so far is in {out}. The same command continues.") from stop
         finally:
             seen.put(None)
             listener.join()
@@ -105,7 +109,7 @@ def _train_one(recipe: "Recipe", folder: Path, name: str, seen: "Queue[Any]") ->
 
     try:
         run_recipe(recipe, folder, tell)
-    except PyriteError as error:
+    except (PyriteError, KeyboardInterrupt) as error:
         typer.echo(f"{name}: {error}", err=True)
         raise SystemExit(3) from error
 

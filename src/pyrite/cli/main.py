@@ -4,7 +4,8 @@ A verb is a function in a module of its own whose heavy imports stand inside it,
 without torch. Results go to stdout; progress, notes and errors go to stderr.
 
 Exit codes: 0 fine; 1 an audit found something; 2 what was asked cannot be (a command, a recipe, a name); 3 what was
-asked for could not be done here (a missing package, wrong weights, a folder, training that cannot go on).
+asked for could not be done here (a missing package, wrong weights, a folder, training that cannot go on); 130 stopped
+by Ctrl-C or SIGTERM, and everything so far is kept.
 """
 
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from pyrite.core.errors import PyriteError
 
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
 
 
 class _TeachingGroup(TyperGroup):
@@ -28,6 +30,9 @@ class _TeachingGroup(TyperGroup):
         except PyriteError as error:
             typer.echo(f"pyrite: {error}", err=True)
             raise typer.Exit(exit_code(error)) from error
+        except KeyboardInterrupt as stop:
+            typer.echo(f"pyrite: {stop or 'interrupted'}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from stop
 
 
 def exit_code(error: PyriteError) -> int:

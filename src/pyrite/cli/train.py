@@ -37,7 +37,8 @@ def train(
 
 def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, Any]:
     """Begin or continue the run of a recipe in a folder; returns its summary (of the earlier run if it was done)."""
-    import json
+    import os
+    from contextlib import nullcontext
 
     import torch
 
@@ -50,21 +51,19 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
     parts = assemble(recipe)
     hashes = {reward.card.name: reward.card.revision for reward in {**parts.rewards, **parts.eval_rewards}.values()}
     hashes[parts.policy.card.name] = parts.policy.card.revision
-    with RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) as run:
-        if not run.is_finished:
-            train_grpo(
-                recipe,
-                policy=parts.policy,
-                rewards=parts.rewards,
-                eval_rewards=parts.eval_rewards,
-                gold=parts.gold,
-                prompts=parts.prompts,
-                eval_prompts=parts.eval_prompts,
-                run=run,
-                progress=progress,
-            )
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return summary
+    is_main = os.environ.get("RANK", "0") == "0"  # of torchrun; the others write nothing
+    with RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) if is_main else nullcontext() as run:
+        return train_grpo(
+            recipe,
+            policy=parts.policy,
+            rewards=parts.rewards,
+            eval_rewards=parts.eval_rewards,
+            gold=parts.gold,
+            prompts=parts.prompts,
+            eval_prompts=parts.eval_prompts,
+            run=run,
+            progress=progress,
+        )
 
 
 class progress_bar:
