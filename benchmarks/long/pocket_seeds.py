@@ -18,7 +18,7 @@ VARIANTS = {
     "mean of two proxies": ("pocket_mean_of_two.yaml", ()),
     "larger beta": ("pocket_hack.yaml", ("grpo.beta=0.3",)),
 }
-PROXY = "hps-pocket"
+PROXY = "aesthetic-pocket"
 
 
 def run_one(variant: str, seed: int, out: Path, overrides: tuple[str, ...]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 RUNS = {"plain": "pocket_hack.yaml", "guarded": "pocket_guarded.yaml"}
 QUICK = (
-    "grpo.steps=24",
-    "evaluation.every=12",
+    "grpo.steps=20",
+    "evaluation.every=10",
     "evaluation.prompts.num=48",
     "evaluation.images_per_prompt=2",
-    "checkpoint.every=12",
+    "checkpoint.every=10",
 )
 BEST_OF_N_PROMPTS, BEST_OF_N_SAMPLES = 40, 32
 
