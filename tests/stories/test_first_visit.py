@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def test_a_run_leaves_what_the_run_folder_page_promises(finished: Path) -> None:
     looks = [row for row in read_metrics(finished) if row["split"] == "eval"]
     assert [row["step"] for row in looks] == [0, 2, 3]
     for row in read_samples(finished):
-        wanted = {"hps-pocket"} if row["split"] == "train" else {"hps-pocket", "artifact-pocket", "gold"}
+        wanted = {"aesthetic-pocket"} if row["split"] == "train" else {"aesthetic-pocket", "artifact-pocket", "gold"}
         assert wanted <= set(row["scores"])
     kept = [row["image"] for row in read_samples(finished) if row["image"]]
     assert kept
@@ -120,8 +121,6 @@ def test_the_images_of_a_run_can_be_scored(finished: Path, tmp_path: Path) -> No
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_way_out(tmp_path: Path, changes: list[str], message: str) -> None:
-    import re
-
     code, output = _run(*_train(tmp_path / "run", *changes))
     assert code == 2, output
     assert re.search(message, output, re.IGNORECASE), output
