@@ -164,3 +164,17 @@ def test_the_world_can_be_shown(tmp_path: Path) -> None:
     code, output = _run("world", "show", "--out", str(tmp_path / "world.png"))
     assert code == 0, output
     assert (tmp_path / "world.png").stat().st_size > 10_000
+
+
+def test_the_demo_ends_in_one_page_and_is_not_done_twice(tmp_path: Path) -> None:
+    options = [part for change in SMALL for part in ("--set", change)]
+    command = ["demo", "--quick", "--no-open", "--out", str(tmp_path), *options]
+    code, output = _run(*command)
+    assert code == 0, output
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "proxy + ArtifactReward" in page
+    assert "data:image/png;base64" in page
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    code, output = _run(*command)
+    assert code == 0, output
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")} == before

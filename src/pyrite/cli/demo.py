@@ -1,7 +1,7 @@
 """`pyrite demo`: the argument of the project in one command."""
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the runs and the report go.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps and images; the report says so.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a key of both recipes.")] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
 ) -> None:
     """Watch a pocket policy learn to cheat a learned reward, and the same run with ArtifactReward beside it.
@@ -36,7 +37,7 @@ def demo(
 
     Examples: `pyrite demo`, `pyrite demo --quick --no-open --out /tmp/demo`
     """
-    recipes = {name: _recipe(file, seed, quick) for name, file in RUNS.items()}
+    recipes = {name: _recipe(file, seed, quick, overrides or ()) for name, file in RUNS.items()}
     for name in RUNS:
         (out / name).mkdir(parents=True, exist_ok=True)
     typer.echo("training two policies from one base: on the proxy alone, and on the proxy + ArtifactReward", err=True)
@@ -51,18 +52,18 @@ def demo(
         webbrowser.open(page.absolute().as_uri())
 
 
-def _recipe(file: str, seed: int, quick: bool) -> "Recipe":
+def _recipe(file: str, seed: int, quick: bool, overrides: Sequence[str]) -> "Recipe":
     from pyrite.cli.recipes import shipped_recipe
     from pyrite.records.config import load_recipe
 
-    return load_recipe(shipped_recipe(file), [f"seed={seed}", *(QUICK if quick else ())])
+    return load_recipe(shipped_recipe(file), [f"seed={seed}", *(QUICK if quick else ()), *overrides])
 
 
 def _train_all(recipes: Mapping[str, "Recipe"], out: Path) -> None:
     """One process and one thread per run: small matrices gain nothing from a second thread."""
     import threading
 
-    from pyrite.cli.train import progress_bar
+    from pyrite.cli.progress import RunBars
     from pyrite.core.errors import TrainingError
 
     context = multiprocessing.get_context("spawn")
@@ -71,7 +72,7 @@ def _train_all(recipes: Mapping[str, "Recipe"], out: Path) -> None:
         name: context.Process(target=_train_one, args=(recipe, out / name, name, seen), name=name)
         for name, recipe in recipes.items()
     }
-    bars = progress_bar(*recipes)
+    bars = RunBars(*recipes)
 
     def listen() -> None:
         while (message := seen.get()) is not None:

@@ -1,6 +1,7 @@
 """`pyrite train`: one recipe, one run folder; the same command again continues it."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ def train(
     Examples: `pyrite train recipes/pocket_hack.yaml`,
     `pyrite train recipes/pocket_hack.yaml --set grpo.beta=0.3 --out runs/more_beta`
     """
+    from pyrite.cli.progress import RunBars
     from pyrite.records.config import dump_recipe, load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
@@ -30,8 +32,8 @@ def train(
         typer.echo(dump_recipe(resolved), nl=False)
         return
     folder = out or Path("runs") / resolved.name
-    with progress_bar(resolved.name) as progress:
-        summary = run_recipe(resolved, folder, progress)
+    with RunBars(resolved.name) as bars:
+        summary = run_recipe(resolved, folder, partial(bars.update, resolved.name))
     print_summary(folder, summary)
 
 
@@ -64,39 +66,6 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
             run=run,
             progress=progress,
         )
-
-
-class progress_bar:
-    """A progress bar on stderr that shows reward, gold and KL as they come."""
-
-    def __init__(self, *names: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[seen]}"),
-        )
-        self._bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True))
-        self._tasks = {name: self._bars.add_task(name, total=None, seen="") for name in names}
-        self._seen: dict[str, dict[str, float]] = {name: {} for name in names}
-
-    def __enter__(self) -> Progress:
-        self._bars.start()
-        first = next(iter(self._tasks))
-        return lambda step, steps, metrics: self.update(first, step, steps, metrics)
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def update(self, name: str, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
-        """Show a step; numbers that a step does not have keep their last value."""
-        labels = {"reward": "reward", "gold/mean": "gold", "kl": "kl"}
-        self._seen[name] |= {label: metrics[key] for key, label in labels.items() if metrics.get(key) is not None}
-        text = "  ".join(f"{label} {value:.3f}" for label, value in self._seen[name].items())
-        self._bars.update(self._tasks[name], completed=step, total=steps, seen=text)
 
 
 def print_summary(folder: Path, summary: Mapping[str, Any]) -> None:
