@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 RUNS = {"plain": "pocket_hack.yaml", "guarded": "pocket_guarded.yaml"}
 QUICK = (
-    "grpo.steps=20",
-    "evaluation.every=10",
-    "evaluation.prompts.num=48",
+    "grpo.steps=14",
+    "evaluation.every=7",
+    "evaluation.prompts.num=32",
     "evaluation.images_per_prompt=2",
-    "checkpoint.every=10",
+    "checkpoint.every=7",
 )
 BEST_OF_N_PROMPTS, BEST_OF_N_SAMPLES = 40, 32
 
