@@ -74,6 +74,7 @@ def find_items(images: Path, prompt: str) -> list[tuple[Path, "Prompt"]]:
 def _score_batch(panel: dict[str, "Reward"], items: list[tuple[Path, "Prompt"]]) -> dict[str, "Scores"]:
     import numpy as np
 
+    from pyrite.core.scoring import score_checked
     from pyrite.core.types import Scores
 
     opened: dict[int, Image] = {}
@@ -89,7 +90,7 @@ def _score_batch(panel: dict[str, "Reward"], items: list[tuple[Path, "Prompt"]])
     for name, reward in panel.items():
         values, reasons = np.full(len(items), np.nan), dict(unread)
         if rows:
-            part = reward.score([opened[row] for row in rows], [items[row][1] for row in rows])
+            part = score_checked(name, reward, [opened[row] for row in rows], [items[row][1] for row in rows])
             values[rows] = part.values
             reasons |= {rows[index]: why for index, why in part.reasons.items()}
         result[name] = Scores(values, reasons)

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from pyrite.core.errors import PyriteError, RewardError, RunFolderError
+from pyrite.core.errors import RunFolderError
 from pyrite.core.protocols import Policy, Reward
-from pyrite.core.types import FloatArray, Image, Prompt, Scores
+from pyrite.core.scoring import score_checked
+from pyrite.core.types import FloatArray, Prompt, Scores
 from pyrite.stats.best_of_n import BestOfN, best_of_n_curves
 
 GOLD = "gold"
@@ -144,7 +145,9 @@ def measure_best_of_n(
             for position in range(start, start + len(batch))
         ]
         rollouts = policy.sample(batch, group_size=samples_per_prompt, rngs=rngs)
-        tables = {name: _score(name, reward, rollouts.images, rollouts.prompts) for name, reward in panel.items()}
+        tables = {
+            name: score_checked(name, reward, rollouts.images, rollouts.prompts) for name, reward in panel.items()
+        }
         found = _extended(found, batch, tables)
         if path is not None:
             found.save(path)
@@ -187,21 +190,3 @@ def _refuse_another(
             "Remove it, or choose another file."
         )
     return saved
-
-
-def _score(name: str, reward: Reward, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
-    try:
-        scores = reward.score(images, prompts)
-    except PyriteError:
-        raise
-    except Exception as error:
-        raise RewardError(
-            f"the reward '{name}' raised {type(error).__name__}: {error}, on {len(images)} images. A reward that "
-            "cannot score an image returns NaN with a reason; one that raises is broken. Mend it and measure again."
-        ) from error
-    if len(scores) != len(images):
-        raise RewardError(
-            f"the reward '{name}' returned {len(scores)} scores for {len(images)} images, so no score can be told to "
-            "belong to an image. Mend it and measure again."
-        )
-    return scores

@@ -7,8 +7,9 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from pyrite.core.errors import PyriteError, RewardError, TrainingError
+from pyrite.core.errors import TrainingError
 from pyrite.core.protocols import Reward
+from pyrite.core.scoring import score_checked
 from pyrite.core.types import FloatArray, Image, Prompt, Scores
 from pyrite.mitigation.ensembles import aggregate
 from pyrite.mitigation.transforms import Chain, parse_transform
@@ -28,7 +29,7 @@ def score_panel(rewards: Mapping[str, Reward], images: Sequence[Image], prompts:
     Raises:
         RewardError: a reward raises or returns another number of scores; the message names it.
     """
-    return {name: _score(name, reward, images, prompts) for name, reward in rewards.items()}
+    return {name: score_checked(name, reward, images, prompts) for name, reward in rewards.items()}
 
 
 def score_gold(gold: Reward, images: Sequence[Image], prompts: Sequence[Prompt]) -> ScoreTable:
@@ -37,7 +38,7 @@ def score_gold(gold: Reward, images: Sequence[Image], prompts: Sequence[Prompt])
     Raises:
         RewardError: gold raises or returns another number of scores.
     """
-    scores = _score("gold", gold, images, prompts)
+    scores = score_checked("gold", gold, images, prompts)
     parts = {name: values for name, values in scores.details.items() if name.startswith("gold_")}
     return {"gold": scores} | {
         name: Scores(
@@ -147,25 +148,6 @@ def trainable(
         )
     kept_R: npt.NDArray[np.bool_] = kept_PG.reshape(-1)
     return kept_R
-
-
-def _score(name: str, reward: Reward, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
-    try:
-        scores = reward.score(images, prompts)
-    except PyriteError:
-        raise
-    except Exception as error:
-        raise RewardError(
-            f"the reward '{name}' raised {type(error).__name__}: {error}, on {len(images)} images, the first of "
-            f"'{prompts[0].text}'. A reward that cannot score an image returns NaN with a reason; one that raises is "
-            "broken. Mend it, then give the same command again: the run continues from its last checkpoint."
-        ) from error
-    if len(scores) != len(images):
-        raise RewardError(
-            f"the reward '{name}' returned {len(scores)} scores for {len(images)} images, so no score can be told to "
-            "belong to an image. Mend it, then give the same command again."
-        )
-    return scores
 
 
 def _first_reason(scores: ScoreTable) -> str:
