@@ -37,7 +37,7 @@ def build(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="A useless world in a minute, to see that everything runs.")
+        bool, typer.Option("--tiny", help="A useless world in minutes, to see that everything runs.")
     ] = False,
     install: Annotated[bool, typer.Option("--install", help="Copy the result into the package.")] = False,
 ) -> None:
