@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrite.core.errors import MissingExtraError, PyriteError, UnknownNameError
-from pyrite.core.registry import Entry, Registry, RegistryError
+from pyrite.core.errors import MissingExtraError, PyriteError, RegistryError, UnknownNameError
+from pyrite.core.registry import Entry, Registry
 
 GROUP = "pyrite.testing_rewards"
 

@@ -38,8 +38,6 @@ def demo(
     Examples: `pyrite demo`, `pyrite demo --quick --no-open --out /tmp/demo`
     """
     recipes = {name: _recipe(file, seed, quick, overrides or ()) for name, file in RUNS.items()}
-    for name in RUNS:
-        (out / name).mkdir(parents=True, exist_ok=True)
     typer.echo("training two policies from one base: on the proxy alone, and on the proxy + ArtifactReward", err=True)
     _train_all(recipes, out)
     typer.echo("measuring best-of-n of the base policy", err=True)

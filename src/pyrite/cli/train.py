@@ -42,14 +42,10 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
     import os
     from contextlib import nullcontext
 
-    import torch
-
     from pyrite.cli.assemble import assemble
     from pyrite.records.runs import RunFolder
     from pyrite.training.grpo import train as train_grpo
 
-    if recipe.num_threads:
-        torch.set_num_threads(recipe.num_threads)
     parts = assemble(recipe)
     hashes = {reward.card.name: reward.card.revision for reward in {**parts.rewards, **parts.eval_rewards}.values()}
     hashes[parts.policy.card.name] = parts.policy.card.revision

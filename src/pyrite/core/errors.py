@@ -4,6 +4,7 @@ PyriteError
 ├── RecipeError(ValueError)          all problems of a recipe at once, with did-you-mean
 ├── MissingExtraError(ImportError)   feature, package, command to type
 ├── UnknownNameError(KeyError)       name, nearest names, where to list them
+├── RegistryError(ValueError)        a table or an entry point announces a member that cannot be
 ├── CheckpointError(RuntimeError)    weights missing, of the wrong kind, or not the bytes they should be
 ├── RewardError(RuntimeError)        the reward is broken for everyone (not: this image)
 ├── RunFolderError(RuntimeError)     a run folder that cannot be read, written or continued
@@ -33,6 +34,10 @@ class UnknownNameError(PyriteError, KeyError):
     def __str__(self) -> str:
         """The message itself: `KeyError` would show it in quotes."""
         return str(self.args[0]) if self.args else ""
+
+
+class RegistryError(PyriteError, ValueError):
+    """A table or an entry point announces a member that cannot be: its name is taken or its target does not exist."""
 
 
 class CheckpointError(PyriteError, RuntimeError):

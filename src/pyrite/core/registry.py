@@ -15,11 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from pyrite.core.errors import MissingExtraError, PyriteError, UnknownNameError
-
-
-class RegistryError(PyriteError, ValueError):
-    """A table or an entry point announces a member that cannot be: its name is taken or its target does not exist."""
+from pyrite.core.errors import MissingExtraError, RegistryError, UnknownNameError
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def draw_pictures(num: int, seed: int, *, wrong_frac: float, damaged_frac: float
     for index, prompt in enumerate(prompts):
         scene = random_scene(prompt, rng, allowed=SEEN_PAIRS)
         if rng.random() < wrong_frac:
-            scene = _seen(spoil, prompt, rng)
+            scene = _spoiled(prompt, rng)
         picture = render(scene)
         if rng.random() < damaged_frac:
             kind = PRETRAINING_DAMAGE[rng.integers(len(PRETRAINING_DAMAGE))]
@@ -80,9 +80,10 @@ def _draw_shard(num: int, seed: int) -> PictureSet:
     return draw_pictures(num, seed, wrong_frac=0.2, damaged_frac=0.2)
 
 
-def _seen(draw: Callable[[Prompt, np.random.Generator], Scene], prompt: Prompt, rng: np.random.Generator) -> Scene:
+def _spoiled(prompt: Prompt, rng: np.random.Generator) -> Scene:
+    """A scene that breaks the prompt without showing a held-out pair."""
     while True:
-        scene = draw(prompt, rng)
+        scene = spoil(prompt, rng)
         if all((item.colour, item.shape) in SEEN_PAIRS for item in scene.objects):
             return scene
 

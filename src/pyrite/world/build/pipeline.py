@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,6 @@ class Build:
     load_policy: Callable[[Path], Policy]
     scale: Scale = SHIPPED
     progress: PartProgress = lambda part, step, steps, measures: None
-    _pictures: data.PictureSet | None = field(default=None, repr=False)
 
     @property
     def checkpoints(self) -> Path:

@@ -133,11 +133,11 @@ def train_policy(
         model.model.generation_aligner,
         model.model.generation_embeddings,
     )
-    named = [(name, weight) for part in parts for name, weight in part.named_parameters()]
+    weights = [weight for part in parts for weight in part.parameters()]
     embedding_like = {id(model.model.language_model.embed_tokens.weight), id(model.lm_head.weight)}
     embedding_like |= {id(model.model.generation_embeddings.weight), id(model.model.generation_head.vision_head.weight)}
-    matrices = [weight for _, weight in named if weight.ndim == 2 and id(weight) not in embedding_like]
-    others = [weight for _, weight in named if weight.ndim != 2 or id(weight) in embedding_like]
+    matrices = [weight for weight in weights if weight.ndim == 2 and id(weight) not in embedding_like]
+    others = [weight for weight in weights if weight.ndim != 2 or id(weight) in embedding_like]
     optimiser = MuonAdamW(matrices, others, muon_lr=1e-2, adamw_lr=3e-3)
     one_object = (rows[:, PROMPT_TOKENS + 2 + 5] == policy_tokenizer().get_vocab()["<none>"]).nonzero()[:, 0]
     for step in range(steps):
