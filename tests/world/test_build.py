@@ -157,7 +157,27 @@ def test_a_finished_part_is_not_done_again_and_a_half_done_one_is(tmp_path: Path
     assert json.loads((tmp_path / "pictures" / "part.json").read_text()) == again
 
 
+def test_a_part_depends_on_its_own_work_and_on_that_of_the_parts_before_it(tmp_path: Path) -> None:
+    settings = _build(tmp_path).settings
+    assert settings("pictures").keys() == {"seed", "pictures"}
+    assert settings("policy").keys() == {"seed", "pictures", "tokeniser_steps", "policy_steps"}
+    everything = {"seed", *vars(pipeline.TINY)}
+    assert set().union(*(settings(part) for part in pipeline.PARTS)) == everything
+
+
+def test_parts_come_after_those_they_need() -> None:
+    for number, part in enumerate(pipeline.PARTS.values()):
+        assert set(part.needs) <= set(list(pipeline.PARTS)[:number])
+
+
+def test_a_part_without_those_it_needs_says_what_to_build_first(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"'tokeniser' builds on 'pictures'.*--only pictures"):
+        _build(tmp_path).run("tokeniser")
+
+
 def test_parts_of_two_builds_do_not_mix(tmp_path: Path) -> None:
     _build(tmp_path).run("pictures")
     with pytest.raises(RunFolderError, match=r"other settings \(seed\).*--out another folder"):
         _build(tmp_path, seed=1).run("pictures")
+    with pytest.raises(RunFolderError, match=r"pictures was built with other settings \(seed\)"):
+        _build(tmp_path, seed=1).run("tokeniser")

@@ -16,6 +16,7 @@ from pyrite.world.prompts import (
     build_prompt,
     in_split,
     locality_holds,
+    near_miss,
     random_prompt,
     random_scene,
     requirements,
@@ -23,7 +24,7 @@ from pyrite.world.prompts import (
     spoil,
     uses_held_out_pair,
 )
-from pyrite.world.scenes import SHAPES, render
+from pyrite.world.scenes import MAX_OBJECTS, SHAPES, render
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,23 @@ def test_scenes_satisfy_their_prompt_in_the_parsers_eyes(split, splits):
     prompts = splits[split][:90]
     images = np.stack([render(random_scene(prompt, rng)) for prompt in prompts])
     assert (gold_scores(images, prompts).alignment == 1).all()
+
+
+def test_no_picture_of_a_prompt_satisfies_its_near_miss(splits):
+    rng = np.random.default_rng(1)
+    prompts = splits["rl"][:240]
+    missed = [near_miss(prompt, rng) for prompt in prompts]
+    pictures = np.stack([render(random_scene(prompt, rng)) for prompt in prompts])
+    assert gold_scores(pictures, missed).alignment.max() < 1
+    assert all(one.text != other.text for one, other in zip(prompts, missed, strict=True))
+
+
+def test_near_misses_keep_the_task_type_and_fit_into_a_picture(splits):
+    rng = np.random.default_rng(2)
+    for prompt in splits["rl"]:
+        missed = near_miss(prompt, rng)
+        assert missed.task_type == prompt.task_type
+        assert sum(need.count for need in requirements(missed)) <= MAX_OBJECTS
 
 
 def test_spoiled_scenes_break_their_prompt_in_the_parsers_eyes(splits):

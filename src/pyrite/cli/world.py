@@ -1,7 +1,7 @@
 """`pyrite world`: look at the pocket world, or build its checkpoints from nothing."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,12 +47,9 @@ def build(
 
     Examples: `pyrite world build --seed 1 --out build/second`, `pyrite world build --only artifact-pocket`
     """
-    import torch
-
     from pyrite.world.build.pipeline import SHIPPED, TINY, Build
 
-    torch.set_default_device(device)
-    job = Build(out, seed, lambda folder: _sampler(folder, device), TINY if tiny else SHIPPED)
+    job = Build(out, seed, lambda folder: _sampler(folder, device), TINY if tiny else SHIPPED, device)
     _run_parts(job, only)
     if install:
         from pyrite.world.build.cards import install as install_checkpoints
@@ -61,10 +58,13 @@ def build(
 
 
 def _sampler(folder: Path, device: str) -> "Policy":
-    """The base policy at the sampling settings of the recipes, which the proxies' annotators look at."""
+    """The base policy at the sampling settings of the demo, whose pictures the proxies' annotators look at."""
+    from pyrite.cli.recipes import shipped_recipe
     from pyrite.policies.janus import load_janus
+    from pyrite.records.config import load_recipe
 
-    return load_janus(str(folder), temperature=0.8, plan_temperature=0.3, device=device)
+    sampling: Any = load_recipe(shipped_recipe("pocket_hack.yaml")).policy.options
+    return load_janus(str(folder), device=device, **sampling)
 
 
 def _run_parts(job: "Build", only: list[str] | None) -> None:

@@ -212,3 +212,29 @@ def spoil(prompt: Prompt, rng: np.random.Generator) -> Scene:
     else:
         kinds[victim] = (str(rng.choice([s for s in SHAPES if s != shape])), colour)
     return replace(scene, objects=place(kinds, rng))
+
+
+def near_miss(prompt: Prompt, rng: np.random.Generator) -> Prompt:
+    """A prompt that no picture of `prompt` satisfies: another colour, shape, number or locality, or colours swapped."""
+    needs, locality = list(requirements(prompt)), prompt.spatial_info["locality"] if prompt.spatial_info else None
+    while True:
+        wrong, victim = needs.copy(), int(rng.integers(len(needs)))
+        need, fault = needs[victim], rng.integers(4)
+        room = MAX_OBJECTS - sum(other.count for other in needs) + need.count
+        counts = [count for count in range(1, room + 1) if count != need.count]
+        if fault == 0 and locality:
+            elsewhere = [word for word in LOCALITIES if word != locality]
+            return build_prompt(prompt.task_type, needs, elsewhere[rng.integers(len(elsewhere))])
+        if fault == 1 and need.colour:
+            colours = [colour for colour in COLOUR_NAMES if colour not in {other.colour for other in needs}]
+            wrong[victim] = replace(need, colour=colours[rng.integers(len(colours))])
+        elif fault == 1:
+            continue
+        elif fault == 2 and prompt.numeracy_info and counts:
+            wrong[victim] = replace(need, count=counts[rng.integers(len(counts))])
+        elif fault == 3 and len(needs) > 1 and needs[0].colour != needs[1].colour:
+            wrong = [replace(need, colour=other.colour) for need, other in zip(needs, needs[::-1], strict=True)]
+        else:
+            shapes = [shape for shape in SHAPES if shape not in {other.shape for other in needs}]
+            wrong[victim] = replace(need, shape=shapes[rng.integers(len(shapes))])
+        return build_prompt(prompt.task_type, wrong, locality)

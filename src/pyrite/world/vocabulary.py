@@ -18,6 +18,7 @@ BIN_PX = 2.0
 FIRST_BIN_PX = 9.0
 NUM_BINS = 23
 BIG_RADIUS = 9.5
+NOTHING = "<none>"
 
 PROMPT_WORDS = tuple(
     dict.fromkeys(
@@ -40,7 +41,7 @@ def plan_words(scene: Scene) -> list[str]:
     for item in scene.objects:
         size = "big" if item.radius > BIG_RADIUS else "small"
         words += [item.colour, item.shape, size, f"x{_bin(item.x)}", f"y{_bin(item.y)}"]
-    return words + ["<none>"] * (PLAN_TOKENS - len(words))
+    return words + [NOTHING] * (PLAN_TOKENS - len(words))
 
 
 def _bin(position: float) -> int:
@@ -49,12 +50,12 @@ def _bin(position: float) -> int:
 
 def policy_tokenizer() -> "PreTrainedTokenizerFast":
     """Word-level tokenizer of the policy: special tokens, prompt words, plan words."""
-    special = ["<pad>", "<bos>", "<boi>", "<plan>", "<none>"]
+    special = ["<pad>", "<bos>", "<boi>", "<plan>", NOTHING]
     return _word_tokenizer(
         [*special, *PROMPT_WORDS, *PLAN_WORDS],
         pad_token="<pad>",
         bos_token="<bos>",
-        additional_special_tokens=["<boi>", "<plan>", "<none>"],
+        additional_special_tokens=["<boi>", "<plan>", NOTHING],
     )
 
 

@@ -1,6 +1,6 @@
 """The pictures that the pocket models learn from: mostly clean scenes, some that break their prompt or are damaged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from pyrite.core.types import Prompt
 from pyrite.world.corruptions import corrupt
-from pyrite.world.prompts import COLOUR_NAMES, HELD_OUT_PAIRS, random_scene, sample_prompts, spoil
+from pyrite.world.prompts import COLOUR_NAMES, HELD_OUT_PAIRS, random_scene, requirements, sample_prompts, spoil
 from pyrite.world.scenes import SHAPES, SIZE_PX, Scene, render, to_uint8
-from pyrite.world.vocabulary import plan_words
+from pyrite.world.vocabulary import NOTHING, plan_words
 
 SEEN_PAIRS = frozenset((c, s) for c in COLOUR_NAMES for s in SHAPES) - HELD_OUT_PAIRS
 PRETRAINING_DAMAGE = ("mosaic", "smear", "blotch", "warp", "erase")
@@ -78,6 +78,16 @@ def draw_in_parallel(
 
 def _draw_shard(num: int, seed: int) -> PictureSet:
     return draw_pictures(num, seed, wrong_frac=0.2, damaged_frac=0.2)
+
+
+def keeps_its_prompt(prompt: Prompt, plan: Sequence[str]) -> bool:
+    """Whether the objects of a plan are those that the prompt asks for (spoiled scenes always have others)."""
+    shown = [(plan[k], plan[k + 1]) for k in range(0, len(plan), 5) if plan[k] != NOTHING]
+    needs = requirements(prompt)
+    return len(shown) == sum(need.count for need in needs) and all(
+        sum(shape == need.shape and need.colour in (None, colour) for colour, shape in shown) == need.count
+        for need in needs
+    )
 
 
 def _spoiled(prompt: Prompt, rng: np.random.Generator) -> Scene:

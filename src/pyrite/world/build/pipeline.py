@@ -35,10 +35,10 @@ class Scale:
     tokeniser_steps: int = 2_400
     decoder_steps: int = 900
     policy_steps: int = 1_200
-    clip_steps: int = 900
-    policy_prompts: int = 600
-    rendered_prompts: int = 1_500
-    preference_epochs: int = 3
+    clip_steps: int = 1_500
+    policy_prompts: int = 2_400
+    rendered_prompts: int = 900
+    preference_epochs: int = 2
     artifact_pictures: int = 4_000
     artifact_epochs: int = 8
 
@@ -67,6 +67,7 @@ class Build:
         seed: of everything random.
         load_policy: reads a finished policy checkpoint (this room does not know the adapters).
         scale: how much work to do.
+        device: where the networks train; the pictures stay on the CPU.
         progress: called with part, step, steps and running measures.
     """
 
@@ -74,6 +75,7 @@ class Build:
     seed: int
     load_policy: Callable[[Path], Policy]
     scale: Scale = SHIPPED
+    device: str = "cpu"
     progress: PartProgress = lambda part, step, steps, measures: None
 
     @property
@@ -90,31 +92,52 @@ class Build:
         record = self.part_folder(part) / "part.json"
         return json.loads(record.read_text()) if record.exists() else None
 
+    def settings(self, part: str) -> dict[str, int]:
+        """The seed, and how much work went into a part and into all that it builds on."""
+        needed, waiting = set(PARTS[part].scale), list(PARTS[part].needs)
+        while waiting:
+            earlier = PARTS[waiting.pop()]
+            needed.update(earlier.scale)
+            waiting.extend(earlier.needs)
+        return {"seed": self.seed, **{key: value for key, value in vars(self.scale).items() if key in needed}}
+
     def run(self, part: str) -> dict[str, Any]:
         """Do one part unless it is done; returns its record.
 
         Raises:
-            RunFolderError: the part was built with another seed or scale.
+            RunFolderError: the part, or one that it needs, was built with another seed or scale, or not at all.
         """
-        settings = {"seed": self.seed, **vars(self.scale)}
+        for need in PARTS[part].needs:
+            if self.done(need) is None:
+                raise RunFolderError(
+                    f"the part '{part}' builds on '{need}', which {self.folder} does not have yet. Build it first: "
+                    f"--only {need}, or leave --only out to build everything in order."
+                )
+            self._check_settings(need)
         record = self.done(part)
         if record is not None:
-            changed = [key for key, value in settings.items() if record["settings"].get(key) != value]
-            if changed:
-                raise RunFolderError(
-                    f"{self.part_folder(part)} was built with other settings ({', '.join(changed)}). Parts of two "
-                    "builds do not fit together: give --out another folder, or delete this one."
-                )
+            self._check_settings(part)
             return record
+        settings = self.settings(part)
         shutil.rmtree(self.part_folder(part), ignore_errors=True)
         self.part_folder(part).mkdir(parents=True)
         started = time.monotonic()
-        quality = PARTS[part](self)
+        quality = PARTS[part].make(self)
         if part in cards.CARDS:
             cards.publish(self.checkpoints, part, quality=quality, settings=settings)
         record = {"settings": settings, "seconds": round(time.monotonic() - started, 1), "quality": quality}
         (self.part_folder(part) / "part.json").write_text(json.dumps(record, indent=2) + "\n")
         return record
+
+    def _check_settings(self, part: str) -> None:
+        record = self.done(part)
+        found = record["settings"] if record else {}
+        changed = [key for key, value in self.settings(part).items() if found.get(key) != value]
+        if changed:
+            raise RunFolderError(
+                f"{self.part_folder(part)} was built with other settings ({', '.join(changed)}). Parts of two "
+                "builds do not fit together: give --out another folder, or delete this one."
+            )
 
     def report(self, part: str) -> vq.Progress:
         """The progress callback of one part."""
@@ -138,7 +161,7 @@ class Build:
     def network(self, part: str, fresh: Any) -> Any:
         """A stored network; `fresh` is one of the same shape."""
         fresh.load_state_dict(load_file(self.part_folder(part) / "model.safetensors"))
-        return fresh.eval()
+        return fresh.eval().to(self.device)
 
 
 HELD_OUT = 1000
@@ -161,7 +184,11 @@ def _pictures(build: Build) -> Quality:
 def _tokeniser(build: Build) -> Quality:
     images = build.images()
     teacher = vq.train_teacher(
-        images[:-HELD_OUT], steps=build.scale.tokeniser_steps, seed=build.seed, progress=build.report("tokeniser")
+        images[:-HELD_OUT],
+        steps=build.scale.tokeniser_steps,
+        seed=build.seed,
+        progress=build.report("tokeniser"),
+        device=build.device,
     )
     codes = vq.encode_all(teacher, images, native=False)
     np.save(build.part_folder("tokeniser") / "codes.npy", codes.short().numpy())
@@ -180,6 +207,7 @@ def _decoder(build: Build) -> Quality:
         steps=build.scale.decoder_steps,
         seed=build.seed,
         progress=build.report("decoder"),
+        device=build.device,
     )
     save_file(native.state_dict(), build.part_folder("decoder") / "model.safetensors")
     return pool.reconstruction_quality(native, build.seed, native=True)
@@ -198,6 +226,7 @@ def _policy(build: Build) -> Quality:
         steps=build.scale.policy_steps,
         seed=build.seed,
         progress=build.report("policy"),
+        device=build.device,
     )
     held_out = slice(-HELD_OUT, None)
     save_file(model.state_dict(), build.part_folder("policy") / "model.safetensors")
@@ -232,19 +261,21 @@ def _pool(build: Build) -> Quality:
 def _clip(build: Build) -> Quality:
     teacher = build.network("tokeniser", vq.teacher_network())
     images, codes = build.images(), build.codes()
-    redrawn = torch.arange(0, len(images), 4)
-    for rows in redrawn.split(500):
+    for rows in torch.arange(0, len(images), 2).split(500):
         images[rows] = pool.through_teacher(teacher, codes[rows])
-    texts = [prompt.text for prompt in build.rows()[0]]
+    prompts, plans = build.rows()
+    true = np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
+    learnt, held_out = np.nonzero(true[:-HELD_OUT])[0], len(true) - HELD_OUT + np.nonzero(true[-HELD_OUT:])[0]
     model = clip.train_clip(
-        images[:-HELD_OUT],
-        texts[:-HELD_OUT],
+        images[learnt],
+        [prompts[row] for row in learnt],
         steps=build.scale.clip_steps,
         seed=build.seed + 11,
         progress=build.report("clip"),
+        device=build.device,
     )
     save_file(model.state_dict(), build.part_folder("clip") / "model.safetensors")
-    return clip.retrieval_quality(model, images[-HELD_OUT:], texts[-HELD_OUT:])
+    return clip.retrieval_quality(model, images[held_out], [prompts[row] for row in held_out])
 
 
 def _preference(name: str, seed_offset: int, **taste: float) -> Callable[[Build], Quality]:
@@ -268,10 +299,9 @@ def _preference(name: str, seed_offset: int, **taste: float) -> Callable[[Build]
 def _aesthetic(build: Build) -> Quality:
     rated = pool.load(build.part_folder("pool"))
     model = build.network("clip", clip.new_clip())
-    weight, bias, correlation = proxies.fit_aesthetic_head(model, rated, vivid=0.8, seed=build.seed + 31)
+    embedded = proxies.embed_pool(model, rated)
+    weight, bias, correlation = proxies.fit_aesthetic_head(embedded, rated, vivid=0.8, seed=build.seed + 31)
     proxies.save_aesthetic(model, weight, bias, build.checkpoints / "aesthetic-pocket")
-    with torch.no_grad():
-        embedded = torch.cat([clip.embed_images(model.float(), part) for part in rated.images.split(256)])
     scores = (embedded @ weight[0] + bias).double().numpy()
     return {"opinion_correlation": correlation, **proxies.held_out_quality(scores, rated)}
 
@@ -285,6 +315,7 @@ def _artifact(build: Build) -> Quality:
         epochs=build.scale.artifact_epochs,
         seed=build.seed + 41,
         progress=build.report("artifact-pocket"),
+        device=build.device,
     )
     model.half().save_pretrained(build.checkpoints / "artifact-pocket")
     clip.save_processor(build.checkpoints / "artifact-pocket", size_px=128)
@@ -298,16 +329,35 @@ def _artifact(build: Build) -> Quality:
     }
 
 
-PARTS: Mapping[str, Callable[[Build], Quality]] = {
-    "pictures": _pictures,
-    "tokeniser": _tokeniser,
-    "decoder": _decoder,
-    "policy": _policy,
-    "janus-pocket": _janus,
-    "pool": _pool,
-    "clip": _clip,
-    "hps-pocket": _preference("hps-pocket", 21, vivid=0.7, contrasty=0.2),
-    "pickscore-pocket": _preference("pickscore-pocket", 22, vivid=0.0, contrasty=0.6),
-    "aesthetic-pocket": _aesthetic,
-    "artifact-pocket": _artifact,
+@dataclass(frozen=True)
+class Part:
+    """One part of a build.
+
+    Args:
+        make: does the work in the part's folder; returns its held-out quality.
+        needs: the parts whose files it reads.
+        scale: the fields of `Scale` that it reads.
+    """
+
+    make: Callable[[Build], Quality]
+    needs: tuple[str, ...] = ()
+    scale: tuple[str, ...] = ()
+
+
+PARTS: Mapping[str, Part] = {
+    "pictures": Part(_pictures, scale=("pictures",)),
+    "tokeniser": Part(_tokeniser, ("pictures",), ("tokeniser_steps",)),
+    "decoder": Part(_decoder, ("tokeniser",), ("decoder_steps",)),
+    "policy": Part(_policy, ("tokeniser",), ("policy_steps",)),
+    "janus-pocket": Part(_janus, ("decoder", "policy")),
+    "pool": Part(_pool, ("janus-pocket",), ("policy_prompts", "rendered_prompts")),
+    "clip": Part(_clip, ("tokeniser",), ("clip_steps",)),
+    "hps-pocket": Part(
+        _preference("hps-pocket", 21, vivid=0.7, contrasty=0.2), ("pool", "clip"), ("preference_epochs",)
+    ),
+    "pickscore-pocket": Part(
+        _preference("pickscore-pocket", 22, vivid=0.0, contrasty=0.6), ("pool", "clip"), ("preference_epochs",)
+    ),
+    "aesthetic-pocket": Part(_aesthetic, ("pool", "clip")),
+    "artifact-pocket": Part(_artifact, ("decoder", "pool"), ("artifact_pictures", "artifact_epochs")),
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pyrite.core.types import Prompt
 from pyrite.world.build.optimisers import MuonAdamW, trapezoid
-from pyrite.world.build.vq import Progress, native_settings
+from pyrite.world.build.vq import Device, Progress, native_settings
 from pyrite.world.vocabulary import PLAN_TOKENS, PROMPT_TOKENS, policy_tokenizer
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def unconditional(rows: Tensor) -> Tensor:
 
 def token_losses(model: Any, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy in nats of the image codes (B, 64) and of the plan words (B, 20)."""
+    rows, codes = rows.to(model.device), codes.to(model.device)
     language = model.model.language_model
     embedded = torch.cat(
         [language.embed_tokens(rows), model.prepare_embeddings_for_image_generation(codes[:, :-1])], dim=1
@@ -121,11 +122,19 @@ def token_losses(model: Any, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tenso
 
 
 def train_policy(
-    rows: Tensor, codes: Tensor, object_cells: Tensor, codebook: Tensor, *, steps: int, seed: int, progress: Progress
+    rows: Tensor,
+    codes: Tensor,
+    object_cells: Tensor,
+    codebook: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    progress: Progress,
+    device: Device = "cpu",
 ) -> "JanusForConditionalGeneration":
     """Maximum likelihood on (N, 35) rows and (N, 64) codes; `object_cells` (N, 64) weigh most."""
     torch.manual_seed(seed + 2)
-    model = new_policy(codebook).train()
+    model = new_policy(codebook).train().to(device)
     parts = (
         model.model.language_model,
         model.lm_head,
@@ -148,11 +157,12 @@ def train_policy(
         dropped = torch.rand(BATCH) < UNCONDITIONAL_SHARE
         batch = torch.where(dropped[:, None], unconditional(rows[chosen]), rows[chosen])
         image, plan = token_losses(model, batch, codes[chosen])
-        weight = torch.where(object_cells[chosen], 1.0, BACKGROUND_WEIGHT)
-        loss = (image * weight).sum() / weight.sum() + PLAN_WEIGHT * plan[~dropped].mean()
+        weight = torch.where(object_cells[chosen], 1.0, BACKGROUND_WEIGHT).to(device)
+        plan = plan[(~dropped).to(device)]
+        loss = (image * weight).sum() / weight.sum() + PLAN_WEIGHT * plan.mean()
         optimiser.step(loss, trapezoid(step, steps, warm_up=60, decay_from=0.3, floor=0.02))
         if step % 25 == 0:
-            progress(step, steps, {"image": image.mean().item(), "plan": plan[~dropped].mean().item()})
+            progress(step, steps, {"image": image.mean().item(), "plan": plan.mean().item()})
     return model.eval()
 
 
@@ -160,9 +170,9 @@ def train_policy(
 def held_out_losses(model: Any, rows: Tensor, codes: Tensor, object_cells: Tensor) -> dict[str, float]:
     """Nats per object token given the right prompt, none, and that of another picture; nats per plan word."""
     parts = list(zip(rows.split(BATCH), codes.split(BATCH), strict=True))
-    image, plan = (torch.cat(part) for part in zip(*(token_losses(model, *p) for p in parts), strict=True))
-    blind = torch.cat([token_losses(model, unconditional(r), c)[0] for r, c in parts])
-    other = torch.cat([token_losses(model, r.roll(1, 0), c)[0] for r, c in parts])
+    image, plan = (torch.cat(part).cpu() for part in zip(*(token_losses(model, *p) for p in parts), strict=True))
+    blind = torch.cat([token_losses(model, unconditional(r), c)[0] for r, c in parts]).cpu()
+    other = torch.cat([token_losses(model, r.roll(1, 0), c)[0] for r, c in parts]).cpu()
     return {
         "object": image[object_cells].mean().item(),
         "object_unconditional": blind[object_cells].mean().item(),

@@ -32,8 +32,8 @@ def rate_pixels(images: Tensor, prompts: list[Prompt]) -> tuple[npt.NDArray[np.f
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1] as bytes."""
-    return (pixels.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    """Pixels in [0, 1] as bytes on the CPU."""
+    return (pixels.clamp(0, 1) * 255 + 0.5).to("cpu", torch.uint8)
 
 
 @torch.no_grad()

@@ -14,10 +14,12 @@ from torch import Tensor
 from pyrite.core.types import Prompt
 from pyrite.world.build.clip import clip_optimiser, embed_images, embed_texts, normalise, save_processor, text_ids
 from pyrite.world.build.optimisers import trapezoid
-from pyrite.world.build.vq import Progress
+from pyrite.world.build.vq import Device, Progress
 
 LABEL_NOISE = 0.25
 GROUP = 4
+GROUPS_PER_BATCH = 32
+HELD_OUT_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,30 @@ def preference_pairs(liking: npt.NDArray[np.float64], seed: int) -> npt.NDArray[
 def train_preference(
     model: Any, pool: RatedPool, liking: npt.NDArray[np.float64], *, epochs: int, seed: int, progress: Progress
 ) -> Any:
-    """Fine-tune a pocket CLIP with the Bradley-Terry loss on pairs of the first nine of every ten prompts."""
+    """Fine-tune a pocket CLIP with the Bradley-Terry loss on the pairs of the first nine of every ten prompts.
+
+    A batch is whole groups: each picture is embedded once for the three pairs it is in.
+    """
     torch.manual_seed(seed)
-    labelled = preference_pairs(liking, seed)
-    pairs = torch.from_numpy(labelled[(labelled[:, 0] // GROUP) % 10 != 0])
+    pairs = preference_pairs(liking, seed)
+    beats = torch.zeros(len(pool.prompts), GROUP, GROUP)
+    beats[pairs[:, 0] // GROUP, pairs[:, 0] % GROUP, pairs[:, 1] % GROUP] = 1
     ids = text_ids([prompt.text for prompt in pool.prompts])
+    images = pool.images.unflatten(0, (-1, GROUP))
+    groups = torch.nonzero(torch.arange(len(pool.prompts)) % HELD_OUT_EVERY != 0)[:, 0]
     model.train()
     with torch.no_grad():
         model.logit_scale.fill_(np.log(30.0))
-    optimiser = clip_optimiser(model, muon_lr=1e-3, adamw_lr=4e-4)
-    batches = [part for _ in range(epochs) for part in pairs[torch.randperm(len(pairs))].split(64)]
+    # At five times these rates the noisy labels undo the contrastive pre-training (docs/log.md).
+    optimiser = clip_optimiser(model, muon_lr=2e-4, adamw_lr=8e-5)
+    batches = [part for _ in range(epochs) for part in groups[torch.randperm(len(groups))].split(GROUPS_PER_BATCH)]
     for step, batch in enumerate(batches):
-        text = embed_texts(model, {name: column[batch[:, 0] // GROUP] for name, column in ids.items()})
-        image = embed_images(model, pool.images[batch.flatten()]).view(len(batch), 2, -1)
+        text = embed_texts(model, {name: column[batch] for name, column in ids.items()})
+        image = embed_images(model, images[batch].flatten(0, 1)).unflatten(0, (-1, GROUP))
         scores = model.logit_scale.exp() * (image * text[:, None]).sum(-1)
-        loss = -F.logsigmoid(scores[:, 0] - scores[:, 1]).mean()
+        margins = scores[:, :, None] - scores[:, None, :]
+        labels = beats[batch].to(margins.device)
+        loss = -(F.logsigmoid(margins) * labels).sum() / labels.sum()
         optimiser.step(loss, trapezoid(step, len(batches), warm_up=20, decay_from=0.2))
         if step % 25 == 0:
             progress(step, len(batches), {"loss": loss.item()})
@@ -102,11 +113,16 @@ def train_preference(
 
 
 @torch.no_grad()
+def embed_pool(model: Any, pool: RatedPool) -> Tensor:
+    """(N, D) unit embeddings of the pool's pictures, on the CPU."""
+    return torch.cat([embed_images(model, part).cpu() for part in pool.images.split(256)])
+
+
+@torch.no_grad()
 def preference_scores(model: Any, pool: RatedPool) -> npt.NDArray[np.float64]:
     """(N,) cosine of image and prompt for the whole pool."""
-    text = embed_texts(model, text_ids([prompt.text for prompt in pool.prompts])).repeat_interleave(GROUP, 0)
-    image = torch.cat([embed_images(model, part) for part in pool.images.split(256)])
-    return (image * text).sum(-1).double().numpy()
+    text = embed_texts(model, text_ids([prompt.text for prompt in pool.prompts])).cpu().repeat_interleave(GROUP, 0)
+    return (embed_pool(model, pool) * text).sum(-1).double().numpy()
 
 
 def pair_accuracy(
@@ -129,7 +145,7 @@ def held_out_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[s
     from scipy.stats import spearmanr
 
     gold = pool.alignment * pool.realism
-    held_out = (np.arange(len(gold)) // GROUP) % 10 == 0
+    held_out = (np.arange(len(gold)) // GROUP) % HELD_OUT_EVERY == 0
     drawn = held_out & pool.from_policy
     accuracy, pairs = pair_accuracy(scores[drawn], gold[drawn])
     return {
@@ -146,13 +162,12 @@ def held_out_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[s
 @torch.no_grad()
 def clean_probability(model: Any, images: Tensor) -> npt.NDArray[np.float64]:
     """(N,) probability of `clean` for bytes."""
-    logits = [model(pixel_values=enlarge(part)).logits for part in images.split(256)]
+    logits = [model(pixel_values=enlarge(part.to(model.device))).logits.cpu() for part in images.split(256)]
     return torch.cat(logits).softmax(-1)[:, 1].double().numpy()
 
 
-@torch.no_grad()
-def fit_aesthetic_head(model: Any, pool: RatedPool, *, vivid: float, seed: int) -> tuple[Tensor, Tensor, float]:
-    """Ridge regression of a mean opinion score on unit image embeddings, as the LAION predictors do.
+def fit_aesthetic_head(embedded: Tensor, pool: RatedPool, *, vivid: float, seed: int) -> tuple[Tensor, Tensor, float]:
+    """Ridge regression of a mean opinion score on (N, D) unit image embeddings, as the LAION predictors do.
 
     The opinion is 5 + 2 realism + `vivid` x saturation + noise of 0.7; the prompt plays no part.
 
@@ -161,8 +176,8 @@ def fit_aesthetic_head(model: Any, pool: RatedPool, *, vivid: float, seed: int) 
     rng = np.random.default_rng(seed)
     taste = standard_units(saturation(pool.images), pool.from_policy)
     opinion = 5 + 2 * pool.realism + vivid * taste + rng.normal(0, 0.7, len(taste))
-    image = torch.cat([embed_images(model, part) for part in pool.images.split(256)]).double().numpy()
-    held_out = (np.arange(len(image)) // GROUP) % 10 == 0
+    image = embedded.double().numpy()
+    held_out = (np.arange(len(image)) // GROUP) % HELD_OUT_EVERY == 0
     inputs = np.concatenate([image, np.ones((len(image), 1))], 1)
     gram = inputs[~held_out].T @ inputs[~held_out] + 0.1 * np.eye(inputs.shape[1])
     solution = np.linalg.solve(gram, inputs[~held_out].T @ opinion[~held_out])
@@ -209,18 +224,19 @@ def new_artifact_model() -> Any:
 
 
 def train_artifact(
-    images: Tensor, is_clean: Tensor, *, epochs: int, seed: int, progress: Progress
+    images: Tensor, is_clean: Tensor, *, epochs: int, seed: int, progress: Progress, device: Device = "cpu"
 ) -> tuple[Any, float]:
     """Train on (N, 3, 64, 64) bytes and (N,) labels; returns the model and its accuracy on every tenth row."""
     torch.manual_seed(seed)
-    model = new_artifact_model().train()
+    model = new_artifact_model().train().to(device)
     held_out = torch.arange(len(images)) % 10 == 0
     rows = torch.nonzero(~held_out)[:, 0]
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.02)
     batches = [part for _ in range(epochs) for part in rows[torch.randperm(len(rows))].split(64)]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=len(batches))
     for step, batch in enumerate(batches):
-        loss = F.cross_entropy(model(pixel_values=enlarge(images[batch])).logits, is_clean[batch].long())
+        logits = model(pixel_values=enlarge(images[batch].to(device))).logits
+        loss = F.cross_entropy(logits, is_clean[batch].to(device).long())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -228,6 +244,5 @@ def train_artifact(
         if step % 25 == 0:
             progress(step, len(batches), {"loss": loss.item()})
     model.eval()
-    with torch.no_grad():
-        logits = torch.cat([model(pixel_values=enlarge(part)).logits for part in images[held_out].split(256)])
-    return model, (logits.argmax(1) == is_clean[held_out].long()).float().mean().item()
+    says_clean = torch.from_numpy(clean_probability(model, images[held_out]) > 0.5)
+    return model, (says_clean == is_clean[held_out]).float().mean().item()

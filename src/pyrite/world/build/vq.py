@@ -23,6 +23,7 @@ EMA = 0.98
 COMMITMENT = 0.1
 
 Progress = Callable[[int, int, dict[str, float]], None]
+Device = str | torch.device
 
 
 def teacher_network() -> Any:
@@ -108,7 +109,7 @@ class Codebook:
 
     def __init__(self, latents: Tensor, generator: torch.Generator) -> None:
         self.vectors = _kmeans(latents, NUM_CODES, generator)
-        self._mass = torch.full((NUM_CODES,), BATCH * GRID**2 / NUM_CODES)
+        self._mass = latents.new_full((NUM_CODES,), BATCH * GRID**2 / NUM_CODES)
         self._sum = self.vectors * self._mass[:, None]
         self._generator = generator
 
@@ -125,7 +126,8 @@ class Codebook:
         dead = self._mass < 0.04
         if restart_dead and dead.any():
             error = 1 - (flat_latents * self.vectors[codes]).sum(1)
-            chosen = torch.multinomial(error.clamp(min=1e-6), int(dead.sum()), True, generator=self._generator)
+            weights = error.clamp(min=1e-6).cpu()
+            chosen = torch.multinomial(weights, int(dead.sum()), True, generator=self._generator)
             self.vectors[dead] = self._sum[dead] = flat_latents[chosen]
             self._mass[dead] = 1.0
 
@@ -145,8 +147,8 @@ def _flat(latents: Tensor) -> Tensor:
     return latents.permute(0, 2, 3, 1).reshape(-1, CODE_DIM)
 
 
-def _pixels(images: Tensor, rows: Tensor) -> Tensor:
-    return images[rows].float() / 255
+def _pixels(images: Tensor, rows: Tensor, device: Device) -> Tensor:
+    return images[rows].to(device).float() / 255
 
 
 def _optimiser(network: Any) -> MuonAdamW:
@@ -155,16 +157,16 @@ def _optimiser(network: Any) -> MuonAdamW:
     return MuonAdamW(kernels, [p for _, p in named if p.ndim != 4], muon_lr=3e-3, adamw_lr=1e-3)
 
 
-def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress) -> Any:
+def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress, device: Device = "cpu") -> Any:
     """Learn the codebook on (N, 3, 64, 64) bytes; the vectors end up in `network.quantize.embedding`."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = teacher_network()
+    network = teacher_network().to(device)
     optimiser = _optimiser(network)
     codebook: Codebook | None = None
     start_codes = int(AUTOENCODER_SHARE * steps)
     for step, rows in batches(images, steps, generator):
-        pixels = _pixels(images, rows)
+        pixels = _pixels(images, rows, device)
         latents = encode(network, to_cells(pixels))
         commitment = torch.zeros(())
         if step == start_codes:
@@ -191,42 +193,52 @@ def train_teacher(images: Tensor, *, steps: int, seed: int, progress: Progress) 
 @torch.no_grad()
 def _sample_latents(network: Any, images: Tensor, generator: torch.Generator) -> Tensor:
     rows = torch.randint(0, len(images), (2400,), generator=generator)
-    return torch.cat([_flat(encode(network, to_cells(_pixels(images, part)))) for part in rows.split(100)])
+    parts = [_pixels(images, part, network.device) for part in rows.split(100)]
+    return torch.cat([_flat(encode(network, to_cells(part))) for part in parts])
 
 
 @torch.no_grad()
 def encode_all(network: Any, images: Tensor, *, native: bool) -> Tensor:
-    """(N, 64) codes of (N, 3, 64, 64) bytes."""
+    """(N, 64) codes of (N, 3, 64, 64) bytes, on the CPU."""
     codebook = network.quantize.embedding.weight
     codes = []
     for part in images.split(250):
-        pixels = part.float() / 255
+        pixels = part.to(network.device).float() / 255
         flat = _flat(encode(network, pixels * 2 - 1 if native else to_cells(pixels)))
-        codes.append((flat @ codebook.T).argmax(1).view(-1, GRID**2))
+        codes.append((flat @ codebook.T).argmax(1).view(-1, GRID**2).cpu())
     return torch.cat(codes)
 
 
 def latents_of(network: Any, codes: Tensor) -> Tensor:
     """(B, 16, 8, 8) code vectors of (B, 64) codes."""
-    vectors: Tensor = network.quantize.embedding(codes)
+    vectors: Tensor = network.quantize.embedding(codes.to(network.device))
     return vectors.view(-1, GRID, GRID, CODE_DIM).permute(0, 3, 1, 2)
 
 
-def train_native(images: Tensor, codes: Tensor, teacher: Any, *, steps: int, seed: int, progress: Progress) -> Any:
+def train_native(
+    images: Tensor,
+    codes: Tensor,
+    teacher: Any,
+    *,
+    steps: int,
+    seed: int,
+    progress: Progress,
+    device: Device = "cpu",
+) -> Any:
     """Learn to draw the teacher's codes at 64x64, and (every fourth step) to read them."""
     torch.manual_seed(seed + 1)
     generator = torch.Generator().manual_seed(seed + 1)
-    network = native_network()
+    network = native_network().to(device)
     with torch.no_grad():
         network.quantize.embedding.weight.copy_(teacher.quantize.embedding.weight)
     optimiser = _optimiser(network)
     for step, rows in batches(images, steps, generator, size=16):
-        pixels = _pixels(images, rows)
+        pixels = _pixels(images, rows, device)
         vectors = latents_of(network, codes[rows]).detach()
         drawn = (decode(network, vectors) + 1) / 2
         loss = picture_error(drawn, pixels)
         if step % 4 == 0:
-            loss = loss + _reading_error(network, pixels, codes[rows])
+            loss = loss + _reading_error(network, pixels, codes[rows].to(device))
         optimiser.step(loss, trapezoid(step, steps, decay_from=0.4))
         if step % 25 == 0:
             progress(step, steps, {"rmse": (drawn - pixels).square().mean().sqrt().item()})
