@@ -176,3 +176,46 @@ def write_artifact(folder: Path, *, labels: tuple[str, ...] = ("clean", "blur", 
     model.save_pretrained(folder)
     _write_processor(folder, 16)
     return folder
+
+
+def write_clip_vocabulary(folder: Path) -> Path:
+    """A vocabulary of CLIP's form and size that knows single letters only, so that it is nobody's."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    words += [f"<filler {index}>" for index in range(49406 - len(words))]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+def write_bert_vocabulary(folder: Path) -> Path:
+    """A vocabulary of BERT's form and size that knows single letters only."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'"
+    words = ["[PAD]", *(f"[unused{index}]" for index in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words += [*letters, *(f"##{letter}" for letter in letters)]
+    words += [f"[filler{index}]" for index in range(30522 - len(words))]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder
+
+
+MANIQA_CONFIG = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "dim_mlp": 16, "num_heads": [2, 2], "vit_heads": 2}
+
+
+def write_maniqa(folder: Path) -> Path:
+    """A MANIQA of `MANIQA_CONFIG` in the official format, tensors that nothing uses included."""
+    from pyrite.rewards.maniqa_model import Maniqa, ManiqaShape
+
+    model = Maniqa(ManiqaShape.of(MANIQA_CONFIG))
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+    unused = ("vit.norm.weight", "vit.head.bias", "vit.blocks.11.norm1.bias", "swintransformer1.downsample.bias")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({**model.state_dict(), **{name: torch.ones(3) for name in unused}}, folder / "ckpt_koniq10k.pt")
+    return folder

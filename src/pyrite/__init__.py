@@ -8,6 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from pyrite.core.cards import PolicyCard, RewardCard
     from pyrite.core.errors import PyriteError
     from pyrite.core.protocols import Policy, Reward, TrainablePolicy
@@ -60,18 +63,31 @@ def list_policies() -> tuple[str, ...]:
     return _policies().names()
 
 
-def load_reward(name: str, **options: Any) -> "Reward":
+def load_reward(
+    name: str,
+    weights: "str | Path | None" = None,
+    config: "Mapping[str, Any] | None" = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    **options: Any,
+) -> "Reward":
     """A reward, ready to score: `load_reward("artifact-pocket").score(images, prompts)`.
 
     Args:
         name: as `pyrite list rewards` prints it.
+        weights: the official file or folder, or a hub id; None for where they lie on this disk.
+        config: dimensions that differ from the published model's, for tiny test models.
+        device: "cpu", "cuda", ...; "auto" takes an accelerator if there is one.
+        dtype: of the model: "float32", "bfloat16" or "float16"; None for the reward's own default.
         options: for this reward's factory, as under `options` in a recipe.
 
     Raises:
         UnknownNameError: no reward of that name.
         CheckpointError: its weights are missing or not the bytes they should be.
     """
-    reward: Reward = _rewards().load(name)(**options)
+    settings = {"weights": weights, "config": config, "device": device, "dtype": dtype}
+    given = {key: value for key, value in settings.items() if value not in (None, "auto")}
+    reward: Reward = _rewards().load(name)(**given, **options)
     return reward
 
 

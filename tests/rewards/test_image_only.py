@@ -39,7 +39,7 @@ def test_aesthetic_score_is_the_head_on_the_unit_embedding(
         expected = expected @ head[f"layers.{index}.weight"].T + head[f"layers.{index}.bias"]
         if activation == "relu" and index < len(widths) - 2:
             expected = np.maximum(expected, 0)
-    np.testing.assert_allclose(reward.score(images(4), [PROMPT] * 4).values, expected[:, 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(reward.score(images(4), [PROMPT] * 4).values, expected[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_artifact_score_is_the_probability_of_clean(artifact_folder: Path) -> None:

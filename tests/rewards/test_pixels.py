@@ -8,7 +8,8 @@ from PIL import Image as PILImage
 
 from pyrite.core.errors import CheckpointError
 from pyrite.core.types import Image, Prompt
-from pyrite.rewards.pixels import PixelPreparation, check_pairs, run_on_images
+from pyrite.rewards.images import check_pairs
+from pyrite.rewards.pixels import MAX_PIXELS, PixelPreparation, run_on_images
 
 
 def processor(kind: str):
@@ -25,7 +26,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image:
     return PILImage.fromarray(pixels)
 
 
-def brightness(pixels: torch.Tensor) -> torch.Tensor:
+def brightness(pixels: torch.Tensor, rows: object = None) -> torch.Tensor:
     return pixels.mean((1, 2, 3))[:, None]
 
 
@@ -46,14 +47,35 @@ def test_pixels_are_those_of_the_library(kind: str, size: tuple[int, int]) -> No
     images = [noise(*size, seed) for seed in range(3)]
     expected = processor(kind)(images=images, return_tensors="np")["pixel_values"]
     # the short cut scales in another order: two units in the last place of numbers up to 2.7
-    np.testing.assert_allclose(PixelPreparation(processor(kind))(images), expected, atol=1e-6, rtol=0)
+    preparation = PixelPreparation(processor(kind))
+    np.testing.assert_allclose([preparation(image) for image in images], expected, atol=1e-6, rtol=0)
 
 
-def test_batches_of_mixed_sizes_give_the_pixels_of_each_alone() -> None:
-    preparation = PixelPreparation(processor("crop"))
-    images = [noise(16, 16), noise(30, 20), noise(16, 16, 1)]
-    alone = np.concatenate([preparation([image]) for image in images])
-    np.testing.assert_allclose(preparation(images), alone, atol=1e-6, rtol=0)
+def test_threads_give_every_row_its_own_image() -> None:
+    large = [noise(700 + 10 * seed, 800, seed) for seed in range(7)]  # enough pixels for the threads to be used
+    images = [large[0], PILImage.new("RGB", (0, 3)), *large[1:], large[0], large[0]]
+    outputs, reasons = run(images, batch_size=3)
+    alone = [run([image])[0][0, 0] for image in images]
+    np.testing.assert_array_equal(outputs[:, 0], alone)
+    assert list(reasons) == [1]
+
+
+def test_an_image_is_asked_for_when_its_batch_is_prepared() -> None:
+    class Opened(list):
+        asked = 0
+
+        def __getitem__(self, row):
+            self.asked += 1
+            return super().__getitem__(row)
+
+    images, ahead = Opened([noise(16, 16)] * 12), []
+
+    def forward(pixels: torch.Tensor, rows: object) -> torch.Tensor:
+        ahead.append(images.asked)
+        return brightness(pixels)
+
+    run(images, forward, batch_size=3)
+    assert ahead == [6, 9, 12, 12]  # its own batch and the next one
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "YCbCr", "HSV", "PA"])
@@ -83,9 +105,10 @@ def truncated_file() -> Image:
         (PILImage.new("RGB", (2, 200)), "2 x 200 pixels, narrower than 1:50"),
         (PILImage.new("I;16", (16, 16)), "mode 'I;16'"),
         (PILImage.new("F", (16, 16)), "mode 'F'"),
+        (PILImage.new("1", (10_000, 9_000)), f"90000000 pixels, more than the {MAX_PIXELS}"),
         (truncated_file(), "could not be decoded: .*truncated"),
     ],
-    ids=["empty", "sliver", "sixteen bit", "float", "truncated"],
+    ids=["empty", "sliver", "sixteen bit", "float", "enormous", "truncated"],
 )
 def test_an_image_that_cannot_be_read_is_unscored_alone(image: Image, reason: str) -> None:
     outputs, reasons = run([noise(16, 16), image, noise(16, 16)])
@@ -96,7 +119,7 @@ def test_an_image_that_cannot_be_read_is_unscored_alone(image: Image, reason: st
 
 
 def test_a_model_output_that_is_not_finite_is_unscored_alone() -> None:
-    def explode_on_white(pixels: torch.Tensor) -> torch.Tensor:
+    def explode_on_white(pixels: torch.Tensor, rows: object) -> torch.Tensor:
         return 1 / (2 - brightness(pixels).round())  # white is about 2
 
     outputs, reasons = run([noise(16, 16), PILImage.new("RGB", (16, 16), "white")], explode_on_white)
@@ -107,7 +130,7 @@ def test_a_model_output_that_is_not_finite_is_unscored_alone() -> None:
 def test_batches_are_no_larger_than_asked() -> None:
     seen = []
 
-    def forward(pixels: torch.Tensor) -> torch.Tensor:
+    def forward(pixels: torch.Tensor, rows: object) -> torch.Tensor:
         seen.append(len(pixels))
         return brightness(pixels)
 

@@ -1,143 +1,178 @@
 """`pyrite score`: any rewards on a set of images."""
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from pyrite.core.protocols import Reward
-    from pyrite.core.types import Image, Prompt, Scores
+    from pyrite.evaluation.score_images import Plan, Progress, Scored
+    from pyrite.records.store import ScoreStore
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
-BATCH = 64
+BATCH_SIZE = 64
+_MOST_REASONS = 10
 
 
 def score(
-    images: Annotated[Path, typer.Argument(help="A folder of images, or JSON lines with 'image' and 'prompt'.")],
+    images: Annotated[
+        Path,
+        typer.Argument(help="A folder of images; JSON lines or Parquet with 'image' and 'prompt'; a saved dataset."),
+    ],
     rewards: Annotated[str, typer.Option(help="Names, separated by commas; `pocket-gold` is one too.")],
-    prompt: Annotated[str, typer.Option(help="The prompt of every image of a folder.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; IMAGES.scores if left out.")] = None,
+    prompt: Annotated[str, typer.Option(help="The prompt of images that bring none.")] = "",
+    layout: Annotated[str | None, typer.Option(help="How the set is laid out, instead of finding out.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Score only so many images, from the first.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is known and what is not; score nothing.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; found out if left out.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of the models' towers: float32, bfloat16 or float16.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most images that a model sees at once.")] = BATCH_SIZE,
+    cache: Annotated[
+        Path | None, typer.Option(help="File of the score store; $PYRITE_CACHE or ~/.cache/pyrite if left out.")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Keep scores in the folder of the results only.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image instead of the table.")] = False,
 ) -> None:
     """Score images with rewards; what cannot be scored is counted and explained, never a number.
 
-    Examples: `pyrite score photos --rewards artifact-pocket`,
+    Killed? The same command continues, and nothing is scored twice. Other rewards join those that are there.
+
+    Examples: `pyrite score photos --rewards artifact-pocket --prompt "a red cube"`,
     `pyrite score samples.jsonl --rewards "hps-pocket,pickscore-pocket" --json`
     """
-    from rich.console import Console
-    from rich.progress import track
+    from pyrite.evaluation.image_sets import open_image_set
+    from pyrite.evaluation.score_folder import PROGRESS, SAMPLES
+    from pyrite.evaluation.score_images import plan_scores, score_images
 
-    from pyrite.cli.assemble import GOLD_NAME, load_gold, load_reward
-    from pyrite.core.types import Scores
-
-    items = find_items(images, prompt)
-    names = [name.strip() for name in rewards.split(",") if name.strip()]
-    panel = {name: load_gold(name) if name == GOLD_NAME else load_reward(name) for name in names}
-    starts = track(range(0, len(items), BATCH), "scoring", console=Console(stderr=True))
-    parts = [_score_batch(panel, items[start : start + BATCH]) for start in starts]
-    scores = {name: Scores.concatenate([part[name] for part in parts]) for name in panel}
+    image_set = open_image_set(images, layout=layout, prompt=prompt, limit=limit)
+    panel = load_panel(rewards, device=device, dtype=dtype, batch_size=batch_size)
+    folder = out or images.absolute().with_name(f"{images.absolute().name}.scores")
+    if dry_run:
+        with _store(folder / PROGRESS if no_cache else cache, must_exist=True) as known, _bar() as progress:
+            plans = plan_scores(image_set, panel, known, progress=progress)
+        _print_plans(plans, panel, as_json=as_json)
+        return
+    with _store(cache, is_wanted=not no_cache) as store, _bar() as progress:
+        done = score_images(image_set, panel, folder, store=store, batch_size=batch_size, progress=progress)
     if as_json:
-        _print_lines(items, scores)
+        with (folder / SAMPLES).open(encoding="utf-8") as rows:
+            for row in rows:
+                typer.echo(row, nl=False)
     else:
-        _print_table(scores)
+        _print_table(done.results["rewards"])
+    _tell(done, folder)
 
 
-def find_items(images: Path, prompt: str) -> list[tuple[Path, "Prompt"]]:
-    """The image files to score, in a stable order, each with its prompt.
+def load_panel(names: str, *, device: str | None, dtype: str | None, batch_size: int) -> dict[str, "Reward"]:
+    """The rewards named, each with those of the options that were given.
 
     Raises:
-        RecipeError: nothing is there, or a line names no image.
+        RecipeError: no name, or one twice.
+        UnknownNameError: no reward of that name.
+        CheckpointError: weights that are missing or not what they should be.
     """
+    from transformers.utils import logging
+
+    from pyrite.cli.assemble import GOLD_NAME, load_gold, load_reward
     from pyrite.core.errors import RecipeError
-    from pyrite.core.types import Prompt
 
-    if images.is_dir():
-        found = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not found:
-            raise RecipeError(f"{images} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-        return [(path, Prompt(prompt)) for path in found]
-    if not images.is_file():
-        raise RecipeError(f"there is nothing at {images}. Give a folder of images or a JSON-lines file.")
-    items = []
-    for number, line in enumerate(images.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            items.append((images.parent / row["image"], Prompt.from_json(row)))
-        except (ValueError, TypeError, KeyError) as error:
-            raise RecipeError(
-                f"{images}, line {number}: {error}. Every line needs 'image' (a path beside the file) and 'prompt'."
-            ) from error
-    return items
+    logging.disable_progress_bar()
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if not listed or len(set(listed)) < len(listed):
+        raise RecipeError(
+            f"--rewards '{names}' names {'no reward' if not listed else 'a reward twice'}: a score has one place in "
+            "the results. Give each name once, separated by commas; see them with `pyrite list rewards`."
+        )
+    given = {"device": device, "dtype": dtype, "batch_size": None if batch_size == BATCH_SIZE else batch_size}
+    options = {key: value for key, value in given.items() if value is not None}
+    return {name: load_gold(name) if name == GOLD_NAME else load_reward(name, **options) for name in listed}
 
 
-def _score_batch(panel: dict[str, "Reward"], items: list[tuple[Path, "Prompt"]]) -> dict[str, "Scores"]:
-    import numpy as np
+@contextmanager
+def _store(path: Path | None, *, is_wanted: bool = True, must_exist: bool = False) -> Iterator["ScoreStore | None"]:
+    from pyrite.records.store import ScoreStore, default_store_path
 
-    from pyrite.core.scoring import score_checked
-    from pyrite.core.types import Scores
-
-    opened: dict[int, Image] = {}
-    unread: dict[int, str] = {}
-    for row, (path, _) in enumerate(items):
-        image = _open(path)
-        if isinstance(image, str):
-            unread[row] = image
-        else:
-            opened[row] = image
-    rows = list(opened)
-    result = {}
-    for name, reward in panel.items():
-        values, reasons = np.full(len(items), np.nan), dict(unread)
-        if rows:
-            part = score_checked(name, reward, [opened[row] for row in rows], [items[row][1] for row in rows])
-            values[rows] = part.values
-            reasons |= {rows[index]: why for index, why in part.reasons.items()}
-        result[name] = Scores(values, reasons)
-    return result
+    path = path or default_store_path()
+    if not is_wanted or (must_exist and not path.exists()):
+        yield None
+        return
+    with ScoreStore(path) as store:
+        yield store
 
 
-def _open(path: Path) -> "Image | str":
-    """The image, or why it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        return f"cannot be read: {error}"
-
-
-def _print_lines(items: list[tuple[Path, "Prompt"]], scores: dict[str, "Scores"]) -> None:
-    for row, (path, prompt) in enumerate(items):
-        unscored = {name: column.reasons[row] for name, column in scores.items() if row in column.reasons}
-        line = {
-            "image": str(path),
-            "prompt": prompt.text,
-            "scores": {
-                name: None if row in column.reasons else float(column.values[row]) for name, column in scores.items()
-            },
-        }
-        typer.echo(json.dumps({**line, "reasons": unscored} if unscored else line))
-
-
-def _print_table(scores: dict[str, "Scores"]) -> None:
-    import numpy as np
+@contextmanager
+def _bar() -> Iterator["Progress"]:
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.text import Text
 
-    from pyrite.stats.intervals import bootstrap_mean
+    class ImagesPerSecond(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f} images/s" if task.speed else "")
 
-    table = Table("reward", "mean", "95 % interval", "lowest", "highest", "unscored")
-    for name, column in scores.items():
-        values = column.values[~np.isnan(column.values)]
-        interval = bootstrap_mean(column.values, rng=np.random.default_rng(0))
-        lowest, highest = (values.min(), values.max()) if len(values) else (np.nan, np.nan)
-        numbers = (interval.estimate, interval.low, interval.high, lowest, highest)
-        mean, low, high, lowest, highest = (f"{number:.4f}" for number in numbers)
-        table.add_row(name, mean, f"{low} to {high}", lowest, highest, str(len(column.reasons)))
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), ImagesPerSecond(), TimeLeft())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("scoring", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _print_plans(plans: Mapping[str, "Plan"], panel: Mapping[str, "Reward"], *, as_json: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(Column("reward", no_wrap=True), "known", "to score", "not scorable", "weights", box=box.SIMPLE)
+    for name, plan in plans.items():
+        num_bytes = weight_bytes(panel[name])
+        if as_json:
+            typer.echo(json.dumps({"reward": name, **vars(plan), "weight_bytes": num_bytes}))
+        weights = f"{num_bytes / 1e6:.1f} MB" if num_bytes else "none seen"
+        table.add_row(name, str(plan.num_known), str(plan.num_missing), str(plan.num_unscorable), weights)
+    if not as_json:
+        Console().print(table)
+
+
+def weight_bytes(reward: "Reward") -> int:
+    """Memory of the weights of every model that a reward holds; 0 if none is seen."""
+    models: Iterable[Any] = (part for part in vars(reward).values() if callable(getattr(part, "parameters", None)))
+    return sum(weight.numel() * weight.element_size() for model in models for weight in model.parameters())
+
+
+def _print_table(rewards: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(
+        Column("reward", no_wrap=True), "mean", "95 % interval", "lowest", "highest", "unscored", box=box.SIMPLE
+    )
+    for name, row in rewards.items():
+        mean, low, high, lowest, highest = (
+            "-" if row[key] is None else f"{row[key]:.4f}" for key in ("mean", "low", "high", "lowest", "highest")
+        )
+        table.add_row(name, mean, f"{low} to {high}", lowest, highest, str(row["num_unscored"]))
     Console().print(table)
-    reasons = sorted({f"{name}: {why}" for name, column in scores.items() for why in column.reasons.values()})
-    for reason in reasons[:10]:
-        typer.echo(reason, err=True)
+
+
+def _tell(done: "Scored", folder: Path) -> None:
+    """Notes on stderr: why images are unscored, what was known already, and where the results are."""
+    reasons = [
+        f"{name}: {entry['num']} unscored, the first '{entry['first']}': {entry['reason']}"
+        for name, row in done.results["rewards"].items()
+        for entry in row["unscored"]
+    ]
+    for line in reasons[:_MOST_REASONS]:
+        typer.echo(line, err=True)
+    if len(reasons) > _MOST_REASONS:
+        typer.echo(f"and {len(reasons) - _MOST_REASONS} more reasons: see results.json", err=True)
+    asked = ", ".join(f"{name} {num}" for name, num in done.num_asked.items())
+    typer.echo(f"{done.results['num_images']} images; scored now: {asked}. Results: {folder}", err=True)

@@ -1,6 +1,9 @@
 """Claims about rewards and policies, as data: `pyrite list` prints them and the property tests check them."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class RewardCard:
         parity_error: largest difference from the official code on the fixtures; None if there is no official code.
         licence: of the weights.
         cites: BibTeX keys or arXiv ids.
+        options: those of the factory's options that change scores, with the values in force.
+        preprocessing: name and version of what makes model input of image and prompt, such as "hpsv2/1"; the version
+            rises whenever the same image or prompt would become other input.
+        dtype: in which the model computes; normalisation and dot products are always in float32 or wider.
     """
 
     name: str
@@ -30,6 +37,24 @@ class RewardCard:
     parity_error: float | None = None
     licence: str = ""
     cites: tuple[str, ...] = ()
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    preprocessing: str = ""
+    dtype: str = "float32"
+
+    @property
+    def store_key(self) -> str:
+        """What a stored score is filed under: 64 hexadecimal digits, other ones whenever scores may differ.
+
+        The sha256 of name, options, revision, preprocessing and dtype as canonical JSON.
+        """
+        facts = {
+            "name": self.name,
+            "options": dict(self.options),
+            "revision": self.revision,
+            "preprocessing": self.preprocessing,
+            "dtype": self.dtype,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

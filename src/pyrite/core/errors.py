@@ -8,6 +8,8 @@ PyriteError
 ├── CheckpointError(RuntimeError)    weights missing, of the wrong kind, or not the bytes they should be
 ├── RewardError(RuntimeError)        the reward is broken for everyone (not: this image)
 ├── RunFolderError(RuntimeError)     a run folder that cannot be read, written or continued
+├── StoreError(RuntimeError)         a score store that cannot be read or written
+├── ImageSetError(ValueError)        an image set that cannot be read as one
 └── TrainingError(RuntimeError)
     └── NonFiniteLossError           step, prompt ids, path of the saved batch
 
@@ -50,6 +52,14 @@ class RewardError(PyriteError, RuntimeError):
 
 class RunFolderError(PyriteError, RuntimeError):
     """A run folder cannot be read, written or continued."""
+
+
+class StoreError(PyriteError, RuntimeError):
+    """A score store cannot be read or written."""
+
+
+class ImageSetError(PyriteError, ValueError):
+    """An image set cannot be read as one."""
 
 
 class TrainingError(PyriteError, RuntimeError):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 class Reward(Protocol):
     """Anything that scores images: a learned model, a formula, a judge behind a server."""
 
-    card: RewardCard
+    @property
+    def card(self) -> RewardCard:
+        """What it claims about itself."""
+        ...
 
     def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
         """Score image i for prompt i; both have length N. A failed image is NaN with a reason, never an exception."""

@@ -5,6 +5,65 @@ from pyrite.core.registry import Entry, Registry
 REWARDS = Registry(
     "reward",
     {
+        "hpsv2.0": Entry(
+            "pyrite.rewards.clip_published:load_hpsv2_0",
+            "Human Preference Score v2.0: cosine of image and prompt in a ViT-H/14 trained on people's choices.",
+        ),
+        "hpsv2.1": Entry(
+            "pyrite.rewards.clip_published:load_hpsv2_1",
+            "Human Preference Score v2.1: as v2.0, trained on better data; scores spread wider.",
+        ),
+        "pickscore": Entry(
+            "pyrite.rewards.clip_published:load_pickscore",
+            "PickScore v1: scaled cosine of image and prompt in a ViT-H/14 trained on users' choices.",
+        ),
+        "clipscore": Entry(
+            "pyrite.rewards.clip_published:load_clipscore",
+            "CLIPScore (jmhessel, ViT-B/32): how well the image shows what the prompt says.",
+        ),
+        "aesthetic-v1": Entry(
+            "pyrite.rewards.aesthetic:load_aesthetic_v1",
+            "LAION's aesthetic predictor: a linear layer on CLIP ViT-L/14; blind to the prompt.",
+        ),
+        "aesthetic-v2": Entry(
+            "pyrite.rewards.aesthetic:load_aesthetic_v2",
+            "The improved aesthetic predictor (sac+logos+ava1): five layers on CLIP ViT-L/14; blind to the prompt.",
+        ),
+        "imagereward": Entry(
+            "pyrite.rewards.imagereward:load_imagereward",
+            "ImageReward v1.0: what people would prefer, from a BLIP that reads image and prompt together.",
+        ),
+        "maniqa": Entry(
+            "pyrite.rewards.maniqa:load_maniqa",
+            "MANIQA (KonIQ-10k): quality of the picture as a photograph, on 20 crops; blind to the prompt.",
+        ),
+        "jpeg_compressibility": Entry(
+            "pyrite.rewards.diagnostics:load_jpeg_compressibility",
+            "Minus the kB of the image as a JPEG file (DDPO): high for flat images; blind to the prompt.",
+        ),
+        "jpeg_incompressibility": Entry(
+            "pyrite.rewards.diagnostics:load_jpeg_incompressibility",
+            "The kB of the image as a JPEG file (DDPO): high for busy images; blind to the prompt.",
+        ),
+        "saturation": Entry(
+            "pyrite.rewards.diagnostics:load_saturation",
+            "Mean saturation of the pixels: high for vivid images; blind to the prompt.",
+        ),
+        "sharpness": Entry(
+            "pyrite.rewards.diagnostics:load_sharpness",
+            "Variance of the Laplacian: high for hard edges and for noise; blind to the prompt.",
+        ),
+        "random": Entry(
+            "pyrite.rewards.diagnostics:load_random",
+            "A number that a hash of the pixels decides: what training does with nothing to learn.",
+        ),
+        "constant": Entry(
+            "pyrite.rewards.diagnostics:load_constant", "The same number for every image: no advantage differs from 0."
+        ),
+        "versus": Entry(
+            "pyrite.rewards.versus:load_versus",
+            "Another reward's score minus that of an earlier image of the same prompt; options: reward, baseline.",
+        ),
         "hps-pocket": Entry(
             "pyrite.rewards.clip:load_hps", "Preference model of CLIP form, as HPSv2: cosine of image and prompt."
         ),

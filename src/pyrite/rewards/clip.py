@@ -1,14 +1,15 @@
-"""Preference models of CLIP form: how well an image goes with its prompt, as people would choose.
+"""Rewards of CLIP form: how well an image goes with its prompt, from the cosine of two embeddings.
 
-HPSv2 (arXiv:2306.09341) and PickScore (arXiv:2305.01569) are the same network with two conventions: `hpsv2.score`
-returns the bare cosine of the two embeddings (only its tables multiply by 100), PickScore multiplies by
-exp(logit_scale). Each is given here on its official scale.
+HPSv2 (arXiv:2306.09341), PickScore (arXiv:2305.01569) and CLIPScore (arXiv:2104.08718) are the same network with other
+weights and conventions: `hpsv2.score` returns the bare cosine (only its tables multiply by 100), PickScore multiplies
+by exp(logit_scale), CLIPScore by 2.5 and lets nothing fall below 0. Each is given here on its official scale. This
+module holds what they share and the pocket models; the published ones are in `clip_published.py`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,40 +20,57 @@ from pyrite.core.cards import RewardCard
 from pyrite.core.errors import CheckpointError
 from pyrite.core.types import FloatArray, Image, Prompt, Scores
 from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
-from pyrite.rewards.loading import choose_device, load_model
-from pyrite.rewards.pixels import Float32Array, PixelPreparation, check_pairs, run_on_images
+from pyrite.rewards.images import check_pairs
+from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, load_model
+from pyrite.rewards.pixels import PixelPreparation, Preparation, run_on_images
+from pyrite.rewards.preprocessing import Float32Array
+from pyrite.rewards.texts import Memory, TextReader
 
 # With this id as `eos_token_id`, transformers pools the text at the largest id instead (a convention of old files).
 _LEGACY_EOS_ID = 2
 
 
+class EmbeddedText(NamedTuple):
+    """What is remembered of a prompt."""
+
+    unit: Float32Array
+    """(E,) its embedding, of length 1."""
+    is_cut: bool
+    """Whether the model could read only its beginning."""
+    has_unknown_words: bool
+
+
 @dataclass(frozen=True)
 class ClipReward:
-    """Scores an image by `scale` times the cosine of its embedding and its prompt's.
+    """Scores an image by `scale` times the cosine of its embedding and its prompt's, if that is above `lowest`.
 
     Details: `prompt_truncated` is 1 where the model could read only the beginning of the prompt.
 
     Args:
         card: what it claims.
-        model: a transformers `CLIPModel`.
-        tokenizer: its tokenizer.
+        model: a transformers `CLIPModel`, in any precision; lengths and products are computed in float32 or wider.
+        reader: of prompts.
         preparation: its image preprocessing.
-        scale: 1 for HPS, exp(logit_scale) for PickScore.
         batch_size: images, or prompts, per forward pass.
+        scale: 1 for HPS, exp(logit_scale) for PickScore, 2.5 for CLIPScore.
+        lowest: cosine; CLIPScore's is 0.
+        prefix: written before every prompt.
+        memory: of the prompts read last.
     """
 
     card: RewardCard
     model: Any
-    tokenizer: Any
-    preparation: PixelPreparation
-    scale: float
+    reader: TextReader
+    preparation: Preparation
     batch_size: int
+    scale: float = 1.0
+    lowest: float = -1.0
+    prefix: str = ""
+    memory: Memory[EmbeddedText] = field(default_factory=Memory)
 
     def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
-        """Score image i for prompt i; each distinct prompt is read once."""
+        """Score image i for prompt i; a prompt is read once and remembered."""
         check_pairs(images, prompts)
-        texts = [prompt.text for prompt in prompts]
-        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         of_image, reasons = run_on_images(
             self._embed_pixels,
             images,
@@ -61,72 +79,115 @@ class ClipReward:
             batch_size=self.batch_size,
             device=self.model.device,
         )
-        of_text, unread, truncated = self._embed_texts(list(distinct))
-        which = np.array([distinct[text] for text in texts], np.int64)
-        cosine = np.einsum("nd,nd->n", of_image.astype(np.float64), of_text[which].astype(np.float64))
-        for row, text in enumerate(texts):
-            if text in unread:
-                reasons.setdefault(row, unread[text])
+        known = self.memory.recall([prompt.text for prompt in prompts], self._embed_texts)
+        read = [known[prompt.text] for prompt in prompts]
+        of_text = np.stack([text.unit for text in read]) if read else np.empty_like(of_image)
+        cosine: FloatArray = np.einsum("nd,nd->n", of_image.astype(np.float64), of_text.astype(np.float64))
+        for row, (prompt, text) in enumerate(zip(prompts, read, strict=True)):
+            if text.has_unknown_words:
+                reasons.setdefault(row, f"the prompt '{prompt.text}' has words that this reward never learned")
+            elif np.isnan(cosine[row]):
+                reasons.setdefault(row, f"the model's output for the prompt '{prompt.text}' is not a finite number")
         cosine[list(reasons)] = np.nan
         # Rounding may leave two equal unit vectors a cosine of 1.0000001.
-        values = self.scale * np.clip(cosine, -1, 1)
-        return Scores(values, reasons, {"prompt_truncated": truncated[which]})
+        values = self.scale * np.clip(cosine, self.lowest, 1)
+        return Scores(values, reasons, {"prompt_truncated": np.array([text.is_cut for text in read], np.float64)})
 
-    def _embed_pixels(self, pixels: Tensor) -> Tensor:
-        return F.normalize(self.model.get_image_features(pixel_values=pixels).pooler_output.float(), dim=-1)
+    def _embed_pixels(self, pixels: Tensor, _: Sequence[int]) -> Tensor:
+        features = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        return F.normalize(features.float(), dim=-1)
 
-    def _embed_texts(self, texts: list[str]) -> tuple[Float32Array, dict[str, str], FloatArray]:
-        """(M, E) unit embeddings, text -> why it cannot be read, and (M,) whether it was cut."""
-        unknown = self.tokenizer.unk_token_id
-        longest = self.model.config.text_config.max_position_embeddings
-        unread: dict[str, str] = {}
-        embedded = [np.empty((0, self.model.config.projection_dim), np.float32)]
-        truncated: list[float] = []
+    def _embed_texts(self, texts: list[str]) -> list[EmbeddedText]:
+        embedded: list[EmbeddedText] = []
         for start in range(0, len(texts), self.batch_size):
-            batch = texts[start : start + self.batch_size]
-            whole = self.tokenizer(batch)["input_ids"]
-            truncated += [float(len(ids) > longest) for ids in whole]
-            for text, ids in zip(batch, whole, strict=True):
-                # CLIP's own tokenizer knows every word, and calls its end token the unknown one.
-                if unknown is not None and unknown != self.tokenizer.eos_token_id and unknown in ids:
-                    unread[text] = f"the prompt '{text}' has words that this reward never learned"
-            tokens = self.tokenizer(batch, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+            whole = self.reader.ids([self.prefix + text for text in texts[start : start + self.batch_size]])
+            ids, mask = self.reader.tensors([self.reader.cut(row) for row in whole], self.model.device)
             with torch.inference_mode():
-                features = self.model.get_text_features(
-                    input_ids=tokens["input_ids"].to(self.model.device),
-                    attention_mask=tokens["attention_mask"].to(self.model.device),
-                ).pooler_output
-            embedded.append(F.normalize(features.float(), dim=-1).cpu().numpy())
-        return np.concatenate(embedded), unread, np.array(truncated, np.float64)
+                features = self.model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+            units = F.normalize(features.float(), dim=-1).cpu().numpy()
+            embedded += [
+                EmbeddedText(unit, len(row) > self.reader.longest, self.reader.has_unknown_words(row))
+                for unit, row in zip(units, whole, strict=True)
+            ]
+        return embedded
 
 
-def load_hps(name_or_path: str | Path = "hps-pocket", *, device: str = "auto", batch_size: int = 64) -> ClipReward:
-    """A preference model on HPSv2's scale: the cosine, in [-1, 1].
+def load_hps(
+    weights: str | Path | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    batch_size: int = 64,
+) -> ClipReward:
+    """A pocket preference model on HPSv2's scale: the cosine, in [-1, 1].
+
+    Args:
+        weights: a folder, or the name of a pocket checkpoint; None for the one shipped.
+        config: laid over the folder's config.json.
+        device: where it computes; "auto" takes an accelerator if there is one.
+        dtype: of the model: float32 (None), bfloat16 or float16.
+        batch_size: images, or prompts, per forward pass.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or holds another architecture.
     """
-    return _load(name_or_path, device, batch_size, scaled=False, cites=("arXiv:2306.09341",))
+    model, reader, preparation = _load(weights or "hps-pocket", config, device, dtype)
+    card = RewardCard(
+        name="hps-pocket",
+        summary="The image goes with its prompt, as people would choose.",
+        range=(-1.0, 1.0),
+        reads_prompt=True,
+        revision=checkpoint_revision(weights or "hps-pocket"),
+        cites=("arXiv:2306.09341",),
+        preprocessing="folder/1",
+        dtype=dtype_name(model.dtype),
+    )
+    return ClipReward(card, model, reader, preparation, batch_size)
 
 
 def load_pickscore(
-    name_or_path: str | Path = "pickscore-pocket", *, device: str = "auto", batch_size: int = 64
+    weights: str | Path | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    batch_size: int = 64,
 ) -> ClipReward:
-    """A preference model on PickScore's scale: exp(logit_scale) times the cosine.
+    """A pocket preference model on PickScore's scale: exp(logit_scale) times the cosine.
+
+    Args:
+        weights: a folder, or the name of a pocket checkpoint; None for the one shipped.
+        config: laid over the folder's config.json.
+        device: where it computes; "auto" takes an accelerator if there is one.
+        dtype: of the model: float32 (None), bfloat16 or float16.
+        batch_size: images, or prompts, per forward pass.
 
     Raises:
         CheckpointError: the folder is missing, damaged, or holds another architecture.
     """
-    return _load(name_or_path, device, batch_size, scaled=True, cites=("arXiv:2305.01569",))
+    model, reader, preparation = _load(weights or "pickscore-pocket", config, device, dtype)
+    scale = float(model.logit_scale.float().exp())
+    card = RewardCard(
+        name="pickscore-pocket",
+        summary="The image goes with its prompt, as people would choose.",
+        range=(-scale, scale),
+        reads_prompt=True,
+        revision=checkpoint_revision(weights or "pickscore-pocket"),
+        cites=("arXiv:2305.01569",),
+        preprocessing="folder/1",
+        dtype=dtype_name(model.dtype),
+    )
+    return ClipReward(card, model, reader, preparation, batch_size, scale)
 
 
 def _load(
-    name_or_path: str | Path, device: str, batch_size: int, *, scaled: bool, cites: tuple[str, ...]
-) -> ClipReward:
+    weights: str | Path, config: Mapping[str, Any] | None, device: str, dtype: str | None
+) -> tuple[Any, TextReader, PixelPreparation]:
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = resolve_checkpoint(name_or_path)
-    model = load_model(CLIPModel, folder, model_type="clip").to(choose_device(device))
+    folder = resolve_checkpoint(weights)
+    model = load_model(CLIPModel, folder, model_type="clip", config=config, dtype=choose_dtype(dtype))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -134,20 +195,22 @@ def _load(
             f"no tokenizer could be read from {folder}: {error}. A preference model reads prompts with the tokenizer "
             "it was trained with. Save it into the folder."
         ) from error
-    _refuse_foreign_tokenizer(folder, model.config.text_config, tokenizer)
-    scale = float(model.logit_scale.exp()) if scaled else 1.0
-    card = RewardCard(
-        name=folder.name,
-        summary="The image goes with its prompt, as people would choose.",
-        range=(-scale, scale),
-        reads_prompt=True,
-        revision=checkpoint_revision(name_or_path),
-        cites=cites,
-    )
-    return ClipReward(card, model, tokenizer, PixelPreparation.load(folder), scale, batch_size)
+    refuse_foreign_tokenizer(folder, model.config.text_config, tokenizer)
+    reader = TextReader(tokenizer, model.config.text_config.max_position_embeddings)
+    return model.to(choose_device(device)), reader, PixelPreparation.load(folder)
 
 
-def _refuse_foreign_tokenizer(folder: Path, config: Any, tokenizer: Any) -> None:
+def refuse_foreign_tokenizer(folder: Path, config: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer that is not the text tower's.
+
+    Args:
+        folder: for messages.
+        config: of the text tower.
+        tokenizer: of transformers.
+
+    Raises:
+        CheckpointError: it has another number of words, or ends a prompt where the tower does not look.
+    """
     # transformers makes an empty tokenizer where a folder has none, without a word.
     if len(tokenizer) != config.vocab_size:
         raise CheckpointError(

@@ -1,31 +1,46 @@
-"""From images of any mode and size to the pixels a model reads, and what happens to those that cannot be read.
+"""From images of any mode and size to batches of pixels for a model, and what happens to those that cannot be read.
 
-Preprocessing is that of the checkpoint's own image processor, in its PIL form: the torchvision form differs by up to
-1/255 per pixel, so scores would depend on what else is installed.
+Images are prepared by threads while the model works on the batch before, and no more than two batches are held at a
+time, so that memory does not grow with the number of images.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pyrite.core.errors import CheckpointError
-from pyrite.core.types import Image, Prompt
+from pyrite.core.types import Image
+from pyrite.rewards.images import UNDECODABLE, as_rgb, why_not_rgb
+from pyrite.rewards.preprocessing import Float32Array
 
-Float32Array = npt.NDArray[np.float32]
+Preparation = Callable[[Image], Float32Array]
+"""One image of any 8-bit mode -> the input of a model, of one shape for all images."""
 
 MAX_ASPECT = 50
 """Longest side over shortest: beyond it, a centre crop shows next to nothing of the image."""
 
+MAX_PIXELS = 89_478_485
+"""Width times height: beyond it, Pillow suspects a file made to exhaust memory."""
+
+# Below this many pixels in a batch, handing them to threads takes longer than preparing them.
+_WORTH_THREADS = 1_000_000
+_WORKERS = min(16, os.cpu_count() or 1)
+
 
 @dataclass(frozen=True)
 class PixelPreparation:
-    """The checkpoint's preprocessing, with a short cut for images that already have the right size.
+    """A checkpoint's own preprocessing, with a short cut for images that already have the right size.
+
+    The image processor is taken in its PIL form: the torchvision form differs by up to 1/255 per pixel, so scores
+    would depend on what else is installed.
 
     Args:
         processor: a PIL-backed transformers image processor.
@@ -50,16 +65,20 @@ class PixelPreparation:
                 "model would see other pixels than it was trained on. Save its image processor into the folder."
             ) from error
 
-    def __call__(self, images: Sequence[Image]) -> Float32Array:
-        """(M, 3, H, W) float32 of RGB images."""
-        if self._size is not None and all(image.size == self._size for image in images):
-            return self._scaled(np.stack([np.asarray(image) for image in images]))
-        pixels: Float32Array = self.processor(images=list(images), return_tensors="np")["pixel_values"]
+    def __call__(self, image: Image) -> Float32Array:
+        """(3, H, W) float32."""
+        image = as_rgb(image)
+        if self._scaling is not None and image.size == self._scaling[0]:
+            _, factor, offset = self._scaling
+            scaled: Float32Array = np.multiply(np.asarray(image).transpose(2, 0, 1), factor, order="C")
+            scaled -= offset
+            return scaled
+        pixels: Float32Array = self.processor(images=[image], return_tensors="np")["pixel_values"][0]
         return pixels.astype(np.float32, copy=False)
 
-    @property
-    def _size(self) -> tuple[int, int] | None:
-        """(width, height) of images that need no resizing or cropping; None if the short cut does not apply."""
+    @functools.cached_property
+    def _scaling(self) -> tuple[tuple[int, int], Float32Array, Float32Array] | None:
+        """(width, height) of images that need no resizing or cropping, factor and offset; None without a short cut."""
         processor = self.processor
         if not (processor.do_rescale and processor.do_normalize):
             return None
@@ -67,36 +86,18 @@ class PixelPreparation:
         resized = (size["shortest_edge"],) * 2 if "shortest_edge" in size else (size.get("height"), size.get("width"))
         crops = getattr(processor, "do_center_crop", False)
         cropped = (processor.crop_size["height"], processor.crop_size["width"]) if crops else resized
-        return (cropped[1], cropped[0]) if resized == cropped and None not in cropped else None
-
-    def _scaled(self, pixels: npt.NDArray[np.uint8]) -> Float32Array:
-        mean, std = (
-            np.array(numbers)[:, None, None] for numbers in (self.processor.image_mean, self.processor.image_std)
-        )
-        scaled = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-        scaled *= (self.processor.rescale_factor / std).astype(np.float32)
-        scaled -= (mean / std).astype(np.float32)
-        return scaled
-
-
-def check_pairs(images: Sequence[Image], prompts: Sequence[Prompt]) -> None:
-    """Refuse what cannot be scored pairwise.
-
-    Raises:
-        ValueError: the numbers of images and prompts differ.
-    """
-    if len(images) != len(prompts):
-        raise ValueError(
-            f"{len(images)} images and {len(prompts)} prompts: image i is scored for prompt i, so there must be as "
-            "many of one as of the other. Repeat the prompt for each of its images."
-        )
+        if resized != cropped or None in cropped:
+            return None
+        mean, std = (np.array(numbers)[:, None, None] for numbers in (processor.image_mean, processor.image_std))
+        factor, offset = (processor.rescale_factor / std).astype(np.float32), (mean / std).astype(np.float32)
+        return (cropped[1], cropped[0]), factor, offset
 
 
 def run_on_images(
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[[Tensor, Sequence[int]], Tensor],
     images: Sequence[Image],
     *,
-    preparation: PixelPreparation,
+    preparation: Preparation,
     num_outputs: int,
     batch_size: int,
     device: torch.device,
@@ -104,9 +105,9 @@ def run_on_images(
     """Feed images to a model in batches.
 
     Args:
-        forward: (M, 3, H, W) pixels -> (M, K) outputs.
-        images: N images of any mode and size.
-        preparation: what makes pixels of them.
+        forward: M prepared images, stacked, and the M rows they come from -> (M, K) outputs.
+        images: N images of any mode and size; each is asked for when its batch is prepared.
+        preparation: what makes model input of one.
         num_outputs: K.
         batch_size: largest M.
         device: where `forward` computes.
@@ -114,40 +115,64 @@ def run_on_images(
     Returns:
         (N, K) outputs, NaN for the images that could not be scored, and row -> why for exactly those.
     """
-    readable: list[tuple[int, Image]] = []
     reasons: dict[int, str] = {}
-    for row, image in enumerate(images):
-        converted = _to_rgb(image)
-        if isinstance(converted, str):
-            reasons[row] = converted
-        else:
-            readable.append((row, converted))
     outputs = np.full((len(images), num_outputs), np.nan, np.float32)
-    for start in range(0, len(readable), batch_size):
-        rows, batch = zip(*readable[start : start + batch_size], strict=True)
+    for prepared in _prepared_batches(images, preparation, batch_size):
+        reasons.update({row: result for row, result in prepared.items() if isinstance(result, str)})
+        readable = {row: result for row, result in prepared.items() if not isinstance(result, str)}
+        if not readable:
+            continue
+        rows = list(readable)
+        # Stacked by torch, which aligns memory: where a batch happens to lie would otherwise change the last bit.
+        pixels = torch.stack([torch.from_numpy(result) for result in readable.values()]).to(device)
         with torch.inference_mode():
-            outputs[list(rows)] = forward(torch.from_numpy(preparation(batch)).to(device)).float().cpu().numpy()
-    for row, _ in readable:
-        if not np.isfinite(outputs[row]).all():
-            outputs[row] = np.nan
-            reasons[row] = "the model's output for this image is not a finite number"
+            outputs[rows] = forward(pixels, rows).float().cpu().numpy()
+        for row in rows:
+            if not np.isfinite(outputs[row]).all():
+                outputs[row] = np.nan
+                reasons[row] = "the model's output for this image is not a finite number"
     return outputs, reasons
 
 
-def _to_rgb(image: Image) -> Image | str:
-    """The image in RGB, or why it has none. Transparency is dropped, as CLIP's official code does."""
+def _prepared_batches(
+    images: Sequence[Image], preparation: Preparation, batch_size: int
+) -> Iterator[dict[int, Float32Array | str]]:
+    """Row -> its input, or why it has none; batch after batch, the next being prepared while one is used."""
+    batches = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
+    if not batches:
+        return
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        tasks = _begin(pool, images, preparation, batches[0])
+        for following in (*batches[1:], range(0)):
+            prepared = {row: task() for row, task in tasks.items()}
+            tasks = _begin(pool, images, preparation, following)
+            yield prepared
+
+
+def _begin(
+    pool: ThreadPoolExecutor, images: Sequence[Image], preparation: Preparation, rows: range
+) -> dict[int, Callable[[], Float32Array | str]]:
+    """Row -> what waits for its input."""
+    batch = {row: images[row] for row in rows}
+    if sum(image.width * image.height for image in batch.values()) < _WORTH_THREADS:
+        return {row: functools.partial(_prepare, preparation, image) for row, image in batch.items()}
+    # Pillow does not survive two threads decoding one image, and a list may hold the same image twice.
+    distinct = {id(image): image for image in batch.values()}
+    futures = {key: pool.submit(_prepare, preparation, image) for key, image in distinct.items()}
+    return {row: futures[id(image)].result for row, image in batch.items()}
+
+
+def _prepare(preparation: Preparation, image: Image) -> Float32Array | str:
     width, height = image.size
-    if min(width, height) < 1:
-        return f"the image is empty: {width} x {height} pixels"
+    if reason := why_not_rgb(image):
+        return reason
     if max(width, height) > MAX_ASPECT * min(width, height):
         return (
             f"the image is {width} x {height} pixels, narrower than 1:{MAX_ASPECT}: a centre crop would show a sliver"
         )
-    if image.mode.startswith(("I", "F")):
-        return f"the image has mode '{image.mode}', which has no agreed conversion to 8 bits; convert it before scoring"
+    if width * height > MAX_PIXELS:
+        return f"the image has {width * height} pixels, more than the {MAX_PIXELS} that are decoded: scale it down"
     try:
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
+        return preparation(image)
+    except UNDECODABLE as error:
         return f"the image could not be decoded: {error}"

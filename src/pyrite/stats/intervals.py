@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
+_WEIGHTS_AT_A_TIME = 2**20
 _NORMAL = NormalDist()
 
 
@@ -67,8 +68,12 @@ def bootstrap_mean(
     mean = float(sums_C.sum() / counts_C.sum())
     if len(names) == 1:
         return Interval(mean, np.nan, np.nan)
-    weights_BC = resample_weights(len(names), num_resamples, rng)
-    draws_B = (weights_BC @ sums_C) / (weights_BC @ counts_C)
+    # In blocks of 8 MB: the draws are the same as in one table, and 10,000 clusters would make that one 160 MB.
+    size = max(1, _WEIGHTS_AT_A_TIME // len(names))
+    draws_B = np.empty(num_resamples)
+    for start in range(0, num_resamples, size):
+        weights_BC = resample_weights(len(names), min(size, num_resamples - start), rng)
+        draws_B[start : start + size] = (weights_BC @ sums_C) / (weights_BC @ counts_C)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
         tails = _bca_tails(tails, draws_B, mean, _leave_one_out(sums_C, counts_C))

@@ -1,0 +1,147 @@
+"""`pyrite bench`: how fast the rewards are on this machine."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pyrite.core.protocols import Reward
+
+app = typer.Typer(help="How fast the rewards are on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """How fast the rewards are on this machine."""
+
+
+@app.command()
+def rewards(
+    names: Annotated[str, typer.Option("--rewards", help="Names, separated by commas.")] = "hpsv2.1",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="Of the batch: float32, bfloat16 or float16.")] = "float32",
+    batch: Annotated[int, typer.Option(help="Images per forward pass.")] = 64,
+    prompts: Annotated[int, typer.Option(help="Distinct prompts in the batch.")] = 8,
+    per_prompt: Annotated[int, typer.Option(help="Images for each of them.")] = 8,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 384,
+    loop_images: Annotated[int, typer.Option(help="How many of them the plain loop is given.")] = 16,
+    rounds: Annotated[int, typer.Option(help="Rounds of each; the fastest counts.")] = 2,
+    stream: Annotated[int, typer.Option(help="Also stream so many small images and watch the peak memory.")] = 0,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Models of a toy size, to see that everything runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per reward.")] = False,
+) -> None:
+    """Images per second of each reward on a batch as GRPO makes it, and beside a plain loop over single images.
+
+    The loop has the same weights in float32 and reads the prompt of every image. Published rewards get random weights,
+    on which speed does not depend; their difference in score is then that of a random model.
+
+    Examples: `pyrite bench rewards --dtype bfloat16`, `pyrite bench rewards --rewards "clipscore,hps-pocket" --json`
+    """
+    rows = []
+    for name in (part.strip() for part in names.split(",") if part.strip()):
+
+        def build(dtype: str, name: str = name) -> "Reward":
+            return _reward(name, device, dtype, batch, tiny)
+
+        typer.echo(f"measuring {name}", err=True)
+        row = {"reward": name, "dtype": dtype, "batch": batch, **_where(device), "tiny": tiny}
+        row |= _speed(build, dtype, (prompts, per_prompt, size), loop_images, rounds, row["chip"])
+        if stream:
+            row |= _memory(build, dtype, stream, batch)
+        rows.append(row)
+        if as_json:
+            typer.echo(json.dumps(row))
+    if not as_json:
+        _print_table(rows)
+
+
+def _reward(name: str, device: str, dtype: str, batch: int, tiny: bool) -> "Reward":
+    from pyrite.cli.assemble import load_reward
+    from pyrite.rewards.random_weights import RANDOM_REWARDS, random_reward
+
+    precision = None if dtype == "float32" else dtype
+    if name in RANDOM_REWARDS:
+        return random_reward(name, tiny=tiny, device=device, dtype=precision, batch_size=batch)
+    return load_reward(name, device=device, dtype=precision, batch_size=batch)
+
+
+def _speed(
+    build: Callable[[str], "Reward"], dtype: str, shape: tuple[int, int, int], loop_images: int, rounds: int, chip: str
+) -> dict[str, Any]:
+    from pyrite.evaluation.throughput import count_flops, grpo_batch, measure, peak_flops
+    from pyrite.rewards.random_weights import without_memory
+
+    fast, plain = build(dtype), without_memory(build("float32"))
+    images, prompts = grpo_batch(*shape, seed=0)
+    found = measure(fast, plain, images, prompts, loop_images=loop_images, rounds=rounds)
+    flops = count_flops(lambda: without_memory(fast).score(images, prompts))
+    per_second = flops / len(images) * found.images_per_second
+    peak = peak_flops(chip)
+    return {
+        "images_per_second": round(found.images_per_second, 3),
+        "loop_images_per_second": round(found.loop_images_per_second, 3),
+        "ratio": round(found.ratio, 3),
+        "max_difference": found.max_difference,
+        "num_images": found.num_images,
+        "num_prompts": found.num_prompts,
+        "loop_images": found.loop_images,
+        "teraflop_per_second": round(per_second / 1e12, 4),
+        "bf16_peak_frac": round(per_second / peak, 4) if peak else None,
+    }
+
+
+def _memory(build: Callable[[str], "Reward"], dtype: str, stream: int, batch: int) -> dict[str, Any]:
+    from pyrite.evaluation.throughput import measure_memory
+
+    use = measure_memory(build(dtype), stream, batch=batch, size_px=64)
+    return {
+        "streamed_images": use.num_images,
+        "peak_bytes_early": use.early_bytes,
+        "peak_bytes_final": use.final_bytes,
+        "peak_growth_frac": round(use.growth_frac, 5),
+    }
+
+
+def _where(device: str) -> dict[str, Any]:
+    import platform
+
+    import torch
+
+    from pyrite.rewards.loading import choose_device
+
+    place = choose_device(device)
+    chip = torch.cuda.get_device_name(place) if place.type == "cuda" else platform.processor() or platform.machine()
+    return {"device": str(place), "chip": chip, "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pyrite.records.published import readable_size
+
+    headings = ("reward", "dtype", "images", "images/s", "plain loop", "ratio", "max difference", "bf16 peak")
+    streamed = any("streamed_images" in row for row in rows)
+    table = Table(*headings, *(("streamed", "peak memory") if streamed else ()))
+    for row in rows:
+        share = row["bf16_peak_frac"]
+        cells = [
+            row["reward"] + (" (tiny)" if row["tiny"] else ""),
+            row["dtype"],
+            f"{row['num_images']} of {row['num_prompts']} prompts",
+            f"{row['images_per_second']:.2f}",
+            f"{row['loop_images_per_second']:.2f}",
+            f"{row['ratio']:.2f}",
+            f"{row['max_difference']:.1e}",
+            "" if share is None else f"{share:.1%}",
+        ]
+        if streamed:
+            growth = f"{readable_size(row['peak_bytes_final'])} ({row['peak_growth_frac']:+.1%})"
+            cells += [str(row["streamed_images"]), growth]
+        table.add_row(*cells)
+    where = rows[0]
+    table.title = f"{where['device']} ({where['chip']}), {where['threads']} threads, torch {where['torch']}"
+    Console(file=sys.stdout).print(table)

@@ -1,0 +1,214 @@
+"""The published rewards with random weights: as fast and as large as the real ones, for measuring where those are not.
+
+Speed and memory do not depend on what the weights are. The scores mean nothing, and every card says so. Tokenizers are
+stood in for as well, so that no vocabulary is needed.
+"""
+
+import dataclasses
+import itertools
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyrite.core.cards import RewardCard
+from pyrite.core.errors import UnknownNameError
+from pyrite.core.protocols import Reward
+from pyrite.rewards.aesthetic import VIT_L_14, AestheticReward
+from pyrite.rewards.clip import ClipReward
+from pyrite.rewards.clip_published import CLIPSCORE_PREFIX, CLIPSCORE_WEIGHT, VIT_B_32, VIT_H_14
+from pyrite.rewards.imagereward import HEAD_WIDTHS, LONGEST_PROMPT, TEXT, VISION, ImageRewardModel
+from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name
+from pyrite.rewards.maniqa import ManiqaReward
+from pyrite.rewards.maniqa_model import Maniqa, ManiqaShape
+from pyrite.rewards.preprocessing import hf_pixels, hpsv2_pixels, openai_pixels
+from pyrite.rewards.texts import Memory, TextReader, as_written, clean_clip_text
+
+_TINY_TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+_TINY_CLIP = {"projection_dim": 16, "vision_config": _TINY_TOWER, "text_config": _TINY_TOWER}
+_TINY_MANIQA = {"embed_dim": 24, "dim_mlp": 32, "patch_size": 28}
+_PICKSCORE_SCALE = 100.0
+_V2_WIDTHS = (1024, 128, 64, 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class StandInTokenizer:
+    """One id for each word, from its hash; begins and ends a text as the real tokenizer does.
+
+    Args:
+        first: id that begins every text.
+        last: id that ends it.
+        pad: id that fills up.
+        num_words: words get ids from 1000 below this.
+    """
+
+    first: int
+    last: int
+    pad: int
+    num_words: int
+
+    unk_token_id = None
+
+    @property
+    def eos_token_id(self) -> int:
+        """As transformers' tokenizers call the last id."""
+        return self.last
+
+    @property
+    def pad_token_id(self) -> int:
+        """As transformers' tokenizers call the filling id."""
+        return self.pad
+
+    def __call__(self, texts: Sequence[str], **_: object) -> dict[str, list[list[int]]]:
+        """The ids of each text, as transformers' tokenizers return them."""
+        span = self.num_words - 1000
+        return {
+            "input_ids": [
+                [self.first, *(1000 + zlib.crc32(word.encode()) % span for word in text.split()), self.last]
+                for text in texts
+            ]
+        }
+
+
+def random_reward(
+    name: str,
+    *,
+    tiny: bool = False,
+    device: str = "auto",
+    dtype: str | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Reward:
+    """A published reward whose weights are drawn at random: the same ones for the same seed, in any precision.
+
+    Args:
+        name: of a published reward.
+        tiny: with a few thousand parameters in place of all, to see that everything runs.
+        device: where it computes; "auto" takes an accelerator if there is one.
+        dtype: of the towers: float32 (None), bfloat16 or float16.
+        batch_size: images, crops or prompts per forward pass.
+        seed: of the weights.
+
+    Raises:
+        UnknownNameError: no reward of that name is known here.
+        CheckpointError: no model can be loaded in that precision.
+    """
+    if name not in RANDOM_REWARDS:
+        raise UnknownNameError(
+            f"'{name}' has no form with random weights. These have one: {', '.join(RANDOM_REWARDS)}. Fetch the "
+            f"weights of others, or leave '{name}' out."
+        )
+    place, precision = choose_device(device), choose_dtype(dtype)
+    card = RewardCard(
+        name=name,
+        summary="Nothing: its weights are random, to measure speed and memory.",
+        range=(-math.inf, math.inf),
+        reads_prompt=name in ("hpsv2.0", "hpsv2.1", "pickscore", "clipscore", "imagereward"),
+        revision=f"random/{seed}",
+        dtype=dtype_name(precision),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if name in ("aesthetic-v1", "aesthetic-v2"):
+            return _random_aesthetic(card, tiny, place, precision, batch_size)
+        if name == "imagereward":
+            return _random_imagereward(card, tiny, place, precision, batch_size)
+        if name == "maniqa":
+            shape = ManiqaShape.of(_TINY_MANIQA if tiny else {})
+            network = Maniqa(shape)
+            for parameter in network.parameters():
+                if parameter.ndim > 1:  # the network leaves some of these as the memory was
+                    nn.init.trunc_normal_(parameter, std=0.02)
+            model = _ready(network, place, precision)
+            return ManiqaReward(card, model, shape.img_size, batch_size)
+        return _random_clip(card, tiny, place, precision, batch_size)
+
+
+RANDOM_REWARDS = (
+    "aesthetic-v1",
+    "aesthetic-v2",
+    "clipscore",
+    "hpsv2.0",
+    "hpsv2.1",
+    "imagereward",
+    "maniqa",
+    "pickscore",
+)
+"""What `random_reward` can build: every reward with published weights (tested)."""
+
+
+def without_memory(reward: Reward) -> Reward:
+    """The same reward, reading every prompt again each time it is called: what a plain loop does."""
+    if not isinstance(reward, ClipReward):
+        return reward
+    return dataclasses.replace(reward, memory=Memory(capacity=0))
+
+
+def _random_clip(
+    card: RewardCard, tiny: bool, place: torch.device, precision: torch.dtype, batch_size: int
+) -> ClipReward:
+    from transformers import CLIPConfig, CLIPModel
+
+    shape = VIT_B_32 if card.name == "clipscore" else VIT_H_14
+    model = _ready(CLIPModel(CLIPConfig(**_laid_over(shape, _TINY_CLIP if tiny else {}))), place, precision)
+    words = model.config.text_config
+    end = words.vocab_size - 1
+    clean = as_written if card.name == "pickscore" else clean_clip_text
+    reader = TextReader(StandInTokenizer(end - 1, end, end, end - 1), words.max_position_embeddings, clean)
+    if card.name == "clipscore":
+        return ClipReward(card, model, reader, openai_pixels, batch_size, CLIPSCORE_WEIGHT, 0.0, CLIPSCORE_PREFIX)
+    if card.name == "pickscore":
+        return ClipReward(card, model, reader, hf_pixels, batch_size, _PICKSCORE_SCALE)
+    return ClipReward(card, model, reader, hpsv2_pixels, batch_size)
+
+
+def _random_aesthetic(
+    card: RewardCard, tiny: bool, place: torch.device, precision: torch.dtype, batch_size: int
+) -> AestheticReward:
+    from transformers import CLIPConfig, CLIPVisionModelWithProjection
+
+    shape = CLIPConfig(**_laid_over(VIT_L_14, _TINY_CLIP if tiny else {})).vision_config
+    tower = _ready(CLIPVisionModelWithProjection(shape), place, precision)
+    head = _linear_stack(shape.projection_dim, *(_V2_WIDTHS if card.name == "aesthetic-v2" else ()), 1)
+    return AestheticReward(card, tower, _ready(head, place, torch.float32), openai_pixels, batch_size)
+
+
+def _random_imagereward(
+    card: RewardCard, tiny: bool, place: torch.device, precision: torch.dtype, batch_size: int
+) -> ImageRewardModel:
+    from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
+
+    vision_shape = BlipVisionConfig(**{**VISION, **(_TINY_TOWER if tiny else {})})
+    text_shape = BlipTextConfig(
+        **{**TEXT, **(_TINY_TOWER if tiny else {})}, encoder_hidden_size=vision_shape.hidden_size, is_decoder=True
+    )
+    text = BlipTextModel(text_shape, add_pooling_layer=False)
+    head = _linear_stack(text_shape.hidden_size, *HEAD_WIDTHS)
+    return ImageRewardModel(
+        card,
+        _ready(BlipVisionModel(vision_shape), place, precision),
+        _ready(text, place, precision),
+        _ready(head, place, torch.float32),
+        TextReader(StandInTokenizer(101, 102, 0, text_shape.vocab_size), LONGEST_PROMPT),
+        batch_size,
+    )
+
+
+def _laid_over(shape: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`CLIPConfig`'s arguments, the sections of `changes` laid over those of `shape`."""
+    width = changes.get("projection_dim", shape["projection_dim"])
+    sections = {
+        key: {**shape[key], **changes.get(key, {}), "projection_dim": width} for key in ("vision_config", "text_config")
+    }
+    return {"projection_dim": width, **sections}
+
+
+def _linear_stack(*widths: int) -> nn.Sequential:
+    return nn.Sequential(*(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths)))
+
+
+def _ready(module: Any, place: torch.device, precision: torch.dtype) -> Any:
+    return module.to(device=place, dtype=precision).eval().requires_grad_(False)
