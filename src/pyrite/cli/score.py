@@ -157,7 +157,7 @@ def _print_table(rewards: Mapping[str, Mapping[str, Any]]) -> None:
     )
     for name, row in rewards.items():
         mean, low, high, lowest, highest = (
-            "-" if row[key] is None else f"{row[key]:.4f}" for key in ("mean", "low", "high", "lowest", "highest")
+            "-" if row[key] is None else f"{row[key]:.4g}" for key in ("mean", "low", "high", "lowest", "highest")
         )
         table.add_row(name, mean, f"{low} to {high}", lowest, highest, str(row["num_unscored"]))
     Console().print(table)

@@ -26,20 +26,20 @@ def list_weights(as_json: Json = False) -> None:
 
     Example: `pyrite weights list`
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from pyrite.records.published import published, published_names, readable_size
 
-    table = Table("reward", "part", "size", "licence", "from", "here")
-    table.columns[4].overflow = "fold"
+    table = Table("reward", "part", "size", "licence", "from", "here", box=box.SIMPLE)
     for name in published_names():
         for role, part in published(name).items():
             path = present(name, role)
             if as_json:
                 typer.echo(json.dumps(_row(name, part, path)))
             size = readable_size(part.num_bytes) if part.num_bytes else ""
-            table.add_row(name, role, size, part.licence, _source(part), str(path.parent) if path else "no")
+            table.add_row(name, role, size, part.licence, _repository(part), str(path.parent) if path else "no")
     if not as_json:
         Console(file=sys.stdout).print(table)
 
@@ -141,3 +141,10 @@ def _row(name: str, part: "PublishedPart", path: Path | None) -> dict[str, objec
 
 def _source(part: "PublishedPart") -> str:
     return part.repositories[0] if part.repositories else part.url
+
+
+def _repository(part: "PublishedPart") -> str:
+    """Where it comes from, short enough for a table."""
+    from urllib.parse import urlsplit
+
+    return "/".join(urlsplit(_source(part)).path.strip("/").split("/")[:2])

@@ -297,8 +297,8 @@ def _load(
     """Model, reader of prompts, and the revision of both."""
     from transformers import CLIPTokenizer
 
-    words = find_tokenizer(name, weights, tokenizer)
     path = find_file(name, "weights", weights)
+    words = find_tokenizer(name, weights, tokenizer)
     model = load_clip(name, path, published, config, choose_dtype(dtype)).to(choose_device(device))
     clip_tokenizer = CLIPTokenizer.from_pretrained(words.parent, local_files_only=True)
     refuse_foreign_tokenizer(words.parent, model.config.text_config, clip_tokenizer)

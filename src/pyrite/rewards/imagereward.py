@@ -173,8 +173,8 @@ def load_imagereward(
     """
     from transformers import BertTokenizer
 
-    words = find_tokenizer("imagereward", weights, tokenizer)
     path = find_file("imagereward", "weights", weights)
+    words = find_tokenizer("imagereward", weights, tokenizer)
     vision, text, head = load_parts(path, config or {}, choose_dtype(dtype))
     bert = BertTokenizer(vocab=str(words))
     # The encoder was given two tokens more than its vocabulary file has, and never reads them.
