@@ -157,7 +157,7 @@ def test_an_output_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_scoring_nothing_teaches(tmp_path: Path) -> None:
     code, output = _run("score", str(tmp_path), "--rewards", "artifact-pocket")
     assert code == 2
-    assert "holds no image" in output
+    assert "no image was found" in output
 
 
 def test_the_world_can_be_shown(tmp_path: Path) -> None:
