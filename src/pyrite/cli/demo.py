@@ -20,7 +20,7 @@ QUICK = (
     "evaluation.images_per_prompt=2",
     "checkpoint.every=7",
 )
-BEST_OF_N_PROMPTS, BEST_OF_N_SAMPLES = 40, 32
+BEST_OF_N_PROMPTS, BEST_OF_N_SAMPLES = 30, 32
 
 
 def demo(
