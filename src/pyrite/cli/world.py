@@ -41,7 +41,7 @@ def build(
     ] = False,
     install: Annotated[bool, typer.Option("--install", help="Copy the result into the package.")] = False,
 ) -> None:
-    """Train every pocket checkpoint from nothing; about an hour on 2 cores. Killed? The same command continues.
+    """Train every pocket checkpoint from nothing; one to two hours on 2 cores. Killed? The same command continues.
 
     Use the result without installing it: PYRITE_CHECKPOINTS=build/pocket/checkpoints pyrite demo
 
