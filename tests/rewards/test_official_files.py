@@ -122,7 +122,7 @@ def test_a_pickle_that_needs_code_is_refused_and_its_code_does_not_run(
     ("name", "content", "message"),
     [
         ("zero.pt", b"", "could not be read.*pyrite weights verify"),
-        ("text.pt", b"<html>404</html>", "refused|could not be read"),
+        ("text.pt", b"<html>404</html>", "neither tensors nor a pickle.*web page.*pyrite weights fetch"),
         ("cut.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{", "could not be read.*pyrite weights verify"),
     ],
     ids=["zero bytes", "a web page", "cut"],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -113,6 +114,10 @@ def _library_config(found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any
     return AutoConfig.for_model(whole.pop("model_type"), **whole)
 
 
+# What torch says of bytes that are no pickle instruction at all.
+_NO_PICKLE = re.compile(r"Unsupported operand|invalid load key")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of an official file: safetensors, or a pickle of which nothing but tensors is read.
 
@@ -126,6 +131,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except UnpicklingError as error:
+        if _NO_PICKLE.search(str(error)):
+            raise CheckpointError(
+                f"{path} holds neither tensors nor a pickle ({_reason(error)}): often it is the web page that said why "
+                "there was no file. Delete it, then fetch it again: pyrite weights fetch NAME"
+            ) from error
         raise CheckpointError(
             f"{path} is refused: it is a pickle that runs code when it is read ({_reason(error)}), and whoever wrote "
             "it could have put anything there. Use the publisher's file of plain tensors (for HPSv2 the one called "
