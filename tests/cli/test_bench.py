@@ -55,6 +55,11 @@ def test_the_table_has_a_row_for_each_reward(monkeypatch: pytest.MonkeyPatch) ->
     assert "saturation" in printed
 
 
+def test_a_pocket_reward_is_asked_in_words_it_knows() -> None:
+    [line] = run("--rewards", "hps-pocket", "--json", "--stream", "4").splitlines()
+    assert json.loads(line)["images_per_second"] > 0
+
+
 def test_an_unknown_reward_is_told() -> None:
     done = CliRunner().invoke(app, ["rewards", "--rewards", "hpsv9", *SMALL])
     assert isinstance(done.exception, UnknownNameError)

@@ -54,25 +54,24 @@ def test_a_grpo_batch_repeats_each_prompt_for_its_images_and_no_image() -> None:
 def test_speed_and_ratio_are_those_of_the_clock() -> None:
     """A call costs 1 s and an image 0.1 s: 20 images take 3 s in one call, and 1.1 s each in the loop."""
     timed = Timed()
-    images, prompts = grpo_batch(4, 5, 8, seed=0)
-    found = measure(timed, timed, images, prompts, loop_images=10, rounds=3, clock=lambda: timed.now)
+    batches = [grpo_batch(4, 5, 8, seed) for seed in range(4)]
+    found = measure(timed, timed, batches, loop_images=10, clock=lambda: timed.now)
     assert found.images_per_second == pytest.approx(20 / 3)
     assert found.loop_images_per_second == pytest.approx(1 / 1.1)
     assert found.ratio == pytest.approx(20 / 3 * 1.1)
     assert (found.num_images, found.num_prompts, found.loop_images) == (20, 4, 10)
 
 
-def test_every_round_brings_prompts_that_were_not_seen() -> None:
+def test_the_batch_of_every_seed_has_prompts_of_its_own() -> None:
     fast = Timed()
-    images, prompts = grpo_batch(2, 2, 8, seed=0)
-    measure(fast, Timed(), images, prompts, loop_images=2, rounds=3)
+    measure(fast, Timed(), [grpo_batch(2, 2, 8, seed) for seed in range(4)], loop_images=2)
     rounds = [set(texts) for texts in fast.asked]
+    assert len(rounds) == 4
     assert all(not earlier & later for row, earlier in enumerate(rounds) for later in rounds[row + 1 :])
 
 
 def test_the_difference_is_the_largest_between_batch_and_loop() -> None:
-    images, prompts = grpo_batch(2, 2, 8, seed=0)
-    found = measure(Timed(offset=0.25), Timed(), images, prompts, loop_images=4, rounds=1)
+    found = measure(Timed(offset=0.25), Timed(), [grpo_batch(2, 2, 8, seed) for seed in range(2)], loop_images=4)
     assert found.max_difference == pytest.approx(0.25)
 
 
@@ -82,7 +81,7 @@ def test_a_reward_that_cannot_score_has_no_speed() -> None:
             return Scores.unscored(len(images), "overflow")
 
     with pytest.raises(RewardError, match=r"'timed' \(float32\) could not score .*: overflow. How fast it fails"):
-        measure(Timed(), Failing(), *grpo_batch(2, 2, 8, seed=0), loop_images=2)
+        measure(Timed(), Failing(), [grpo_batch(2, 2, 8, seed) for seed in range(2)], loop_images=2)
 
 
 def test_streaming_gives_every_image_once_in_batches() -> None:

@@ -3,13 +3,14 @@
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from pyrite.core.protocols import Reward
+    from pyrite.evaluation.throughput import Batch, Texts
 
 app = typer.Typer(help="How fast the rewards are on this machine.", no_args_is_help=True)
 
@@ -49,9 +50,10 @@ def rewards(
 
         typer.echo(f"measuring {name}", err=True)
         row = {"reward": name, "dtype": dtype, "batch": batch, **_where(device), "tiny": tiny}
-        row |= _speed(build, dtype, (prompts, per_prompt, size), loop_images, rounds, row["chip"])
+        batches = [_batch(name, prompts, per_prompt, size, seed) for seed in range(rounds + 1)]
+        row |= _speed(build, dtype, batches, loop_images, row["chip"])
         if stream:
-            row |= _memory(build, dtype, stream, batch)
+            row |= _memory(build, dtype, stream, batch, _texts(name))
         rows.append(row)
         if as_json:
             typer.echo(json.dumps(row))
@@ -69,15 +71,38 @@ def _reward(name: str, device: str, dtype: str, batch: int, tiny: bool) -> "Rewa
     return load_reward(name, device=device, dtype=precision, batch_size=batch)
 
 
+def _texts(name: str) -> "Texts":
+    """Prompts that the reward can read: the pocket rewards know the words of the pocket world."""
+    from pyrite.evaluation.throughput import photo_texts
+
+    if not name.endswith("-pocket"):
+        return photo_texts
+    import numpy as np
+
+    from pyrite.world.prompts import random_prompt
+
+    def scenes(seed: int, num: int) -> list[str]:
+        rng = np.random.default_rng(seed)
+        return [random_prompt(rng, "complex").text for _ in range(num)]
+
+    return scenes
+
+
+def _batch(name: str, prompts: int, per_prompt: int, size: int, seed: int) -> "Batch":
+    from pyrite.evaluation.throughput import grpo_batch
+
+    return grpo_batch(prompts, per_prompt, size, seed, _texts(name))
+
+
 def _speed(
-    build: Callable[[str], "Reward"], dtype: str, shape: tuple[int, int, int], loop_images: int, rounds: int, chip: str
+    build: Callable[[str], "Reward"], dtype: str, batches: "Sequence[Batch]", loop_images: int, chip: str
 ) -> dict[str, Any]:
-    from pyrite.evaluation.throughput import count_flops, grpo_batch, measure, peak_flops
+    from pyrite.evaluation.throughput import count_flops, measure, peak_flops
     from pyrite.rewards.random_weights import without_memory
 
     fast, plain = build(dtype), without_memory(build("float32"))
-    images, prompts = grpo_batch(*shape, seed=0)
-    found = measure(fast, plain, images, prompts, loop_images=loop_images, rounds=rounds)
+    found = measure(fast, plain, batches, loop_images=loop_images)
+    images, prompts = batches[0]
     uncached = without_memory(fast)
     one, two = (count_flops(functools.partial(uncached.score, images[:n], prompts[:n])) for n in (1, 2))
     # The second image brings no new prompt; where it does, its prompt counts as part of it.
@@ -97,10 +122,10 @@ def _speed(
     }
 
 
-def _memory(build: Callable[[str], "Reward"], dtype: str, stream: int, batch: int) -> dict[str, Any]:
+def _memory(build: Callable[[str], "Reward"], dtype: str, stream: int, batch: int, texts: "Texts") -> dict[str, Any]:
     from pyrite.evaluation.throughput import measure_memory
 
-    use = measure_memory(build(dtype), stream, batch=batch, size_px=64)
+    use = measure_memory(build(dtype), stream, batch=batch, size_px=64, texts=texts)
     return {
         "streamed_images": use.num_images,
         "peak_bytes_early": use.early_bytes,

@@ -5,7 +5,7 @@ Both are measured in one process on the same images and weights, so that a busy 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,10 @@ SUBJECTS = ("a red fox", "an old lighthouse", "two glass bottles", "a crowded ma
 PLACES = ("in deep snow", "on a wooden table", "under a stormy sky", "at night, lit by lanterns", "seen from above")
 BF16_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """Dense bfloat16 operations per second, without sparsity, from NVIDIA's data sheets (SXM forms of H100 and A100)."""
+
+Batch = tuple[list[Image], list[Prompt]]
+Texts = Callable[[int, int], list[str]]
+"""Seed and number -> so many prompts."""
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 """Where Linux tells a process its peak memory, and where writing 5 makes it start again from what is held now."""
@@ -70,28 +74,31 @@ class MemoryUse:
         return (self.final_bytes - self.early_bytes) / self.early_bytes
 
 
-def grpo_batch(num_prompts: int, images_per_prompt: int, size_px: int, seed: int) -> tuple[list[Image], list[Prompt]]:
+def photo_texts(seed: int, num: int) -> list[str]:
+    """`num` prompts that no other seed has."""
+    return [
+        f"{SUBJECTS[k % len(SUBJECTS)]} {PLACES[k // len(SUBJECTS) % len(PLACES)]}, photograph number {seed}-{k}"
+        for k in range(num)
+    ]
+
+
+def grpo_batch(num_prompts: int, images_per_prompt: int, size_px: int, seed: int, texts: Texts = photo_texts) -> Batch:
     """Images and prompts as a step of GRPO brings them: each prompt repeated, rows grouped by prompt.
 
-    The images are coloured clouds of the given side; every one differs.
+    The images are coloured clouds of the given side; every one differs. `texts` gives the prompts of a seed, for
+    rewards that know few words.
     """
     rng = np.random.default_rng(seed)
-    texts = [
-        f"{SUBJECTS[k % len(SUBJECTS)]} {PLACES[k // len(SUBJECTS) % len(PLACES)]}, photograph number {seed}-{k}"
-        for k in range(num_prompts)
-    ]
-    prompts = [Prompt(text) for text in texts for _ in range(images_per_prompt)]
+    prompts = [Prompt(text) for text in texts(seed, num_prompts) for _ in range(images_per_prompt)]
     return [_clouds(rng, size_px) for _ in prompts], prompts
 
 
 def measure(
     fast: Reward,
     plain: Reward,
-    images: Sequence[Image],
-    prompts: Sequence[Prompt],
+    batches: Sequence[Batch],
     *,
     loop_images: int,
-    rounds: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Throughput:
     """Time one call on the whole batch against one call per image.
@@ -99,42 +106,45 @@ def measure(
     Args:
         fast: scores the batch.
         plain: scores the images one by one; the same weights, in float32, and no memory of prompts.
-        images: N of them.
-        prompts: one each.
-        loop_images: how many of them, evenly spread, the loop is given.
-        rounds: of each; each round of the batch has prompts that the reward has not seen.
+        batches: of N images with prompts that are in no other; the first warms up, each further one is a round.
+        loop_images: how many of each batch, evenly spread, the loop is given.
         clock: in seconds.
 
     Raises:
         RewardError: an image could not be scored; how fast that fails is no measure of speed.
     """
-    rows = np.linspace(0, len(images) - 1, min(loop_images, len(images))).round().astype(int).tolist()
+    (first_images, first_prompts), rounds = batches[0], batches[1:]
+    num = len(first_images)
+    rows = np.linspace(0, num - 1, min(loop_images, num)).round().astype(int).tolist()
     for reward in (fast, plain):
-        if reasons := reward.score(images[:1], prompts[:1]).reasons:
+        if reasons := reward.score(first_images[:1], first_prompts[:1]).reasons:
             raise RewardError(
                 f"the reward '{reward.card.name}' ({reward.card.dtype}) could not score an image of the benchmark: "
                 f"{reasons[0]}. How fast it fails is no measure of speed. Try another --dtype or --size."
             )
     batch_seconds, loop_seconds = [], []
-    for number in range(rounds):
-        unseen = [replace(prompt, text=f"{prompt.text}, take {number}") for prompt in prompts]
+    difference = 0.0
+    for images, prompts in rounds:
         start = clock()
-        batch = fast.score(images, unseen).values
+        batch = fast.score(images, prompts).values
         batch_seconds.append(clock() - start)
         start = clock()
-        alone: FloatArray = np.array([plain.score([images[row]], [unseen[row]]).values[0] for row in rows])
+        alone: FloatArray = np.array([plain.score([images[row]], [prompts[row]]).values[0] for row in rows])
         loop_seconds.append(clock() - start)
+        difference = max(difference, float(np.abs(batch[rows] - alone).max()))
     return Throughput(
-        num_images=len(images),
-        num_prompts=len({prompt.text for prompt in prompts}),
-        images_per_second=len(images) / min(batch_seconds),
+        num_images=num,
+        num_prompts=len({prompt.text for prompt in first_prompts}),
+        images_per_second=num / min(batch_seconds),
         loop_images_per_second=len(rows) / min(loop_seconds),
-        max_difference=float(np.abs(batch[rows] - alone).max()),
+        max_difference=difference,
         loop_images=len(rows),
     )
 
 
-def measure_memory(reward: Reward, num_images: int, *, batch: int, size_px: int, seed: int = 0) -> MemoryUse:
+def measure_memory(
+    reward: Reward, num_images: int, *, batch: int, size_px: int, seed: int = 0, texts: Texts = photo_texts
+) -> MemoryUse:
     """Stream images through a reward, a batch at a time, and watch the peak memory of the process.
 
     Args:
@@ -143,6 +153,7 @@ def measure_memory(reward: Reward, num_images: int, *, batch: int, size_px: int,
         batch: images per call.
         size_px: their side.
         seed: of the images.
+        texts: gives the prompts, see `grpo_batch`.
 
     Raises:
         RewardError: this system does not let a process forget its earlier peak, which would hide any growth below it.
@@ -151,7 +162,7 @@ def measure_memory(reward: Reward, num_images: int, *, batch: int, size_px: int,
     early = 0
     for start in range(0, num_images, batch):
         num = min(batch, num_images - start)
-        reward.score(*grpo_batch(num, 1, size_px, seed + start))
+        reward.score(*grpo_batch(num, 1, size_px, seed + start, texts))
         if not early and start + num >= num_images / 10:
             early = peak_memory_bytes()
     return MemoryUse(num_images, early, peak_memory_bytes())
