@@ -3,7 +3,7 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,16 +44,14 @@ def rewards(
     """
     rows = []
     for name in (part.strip() for part in names.split(",") if part.strip()):
-
-        def build(dtype: str, name: str = name) -> "Reward":
-            return _reward(name, device, dtype, batch, tiny)
-
         typer.echo(f"measuring {name}", err=True)
         row = {"reward": name, "dtype": dtype, "batch": batch, **_where(device), "tiny": tiny}
         batches = [_batch(name, prompts, per_prompt, size, seed) for seed in range(rounds + 1)]
-        row |= _speed(build, dtype, batches, loop_images, row["chip"])
+        fast = _reward(name, device, dtype, batch, tiny)
+        plain = fast if dtype == "float32" else _reward(name, device, "float32", batch, tiny)
+        row |= _speed(fast, plain, batches, loop_images, row["chip"])
         if stream:
-            row |= _memory(build, dtype, stream, batch, _texts(name))
+            row |= _memory(fast, stream, batch, _texts(name))
         rows.append(row)
         if as_json:
             typer.echo(json.dumps(row))
@@ -94,14 +92,11 @@ def _batch(name: str, prompts: int, per_prompt: int, size: int, seed: int) -> "B
     return grpo_batch(prompts, per_prompt, size, seed, _texts(name))
 
 
-def _speed(
-    build: Callable[[str], "Reward"], dtype: str, batches: "Sequence[Batch]", loop_images: int, chip: str
-) -> dict[str, Any]:
+def _speed(fast: "Reward", plain: "Reward", batches: "Sequence[Batch]", loop_images: int, chip: str) -> dict[str, Any]:
     from pyrite.evaluation.throughput import count_flops, measure, peak_flops
     from pyrite.rewards.random_weights import without_memory
 
-    fast, plain = build(dtype), without_memory(build("float32"))
-    found = measure(fast, plain, batches, loop_images=loop_images)
+    found = measure(fast, without_memory(plain), batches, loop_images=loop_images)
     images, prompts = batches[0]
     uncached = without_memory(fast)
     one, two = (count_flops(functools.partial(uncached.score, images[:n], prompts[:n])) for n in (1, 2))
@@ -122,10 +117,10 @@ def _speed(
     }
 
 
-def _memory(build: Callable[[str], "Reward"], dtype: str, stream: int, batch: int, texts: "Texts") -> dict[str, Any]:
+def _memory(reward: "Reward", stream: int, batch: int, texts: "Texts") -> dict[str, Any]:
     from pyrite.evaluation.throughput import measure_memory
 
-    use = measure_memory(build(dtype), stream, batch=batch, size_px=64, texts=texts)
+    use = measure_memory(reward, stream, batch=batch, size_px=64, texts=texts)
     return {
         "streamed_images": use.num_images,
         "peak_bytes_early": use.early_bytes,

@@ -30,6 +30,7 @@ from pyrite.rewards.loading import (
     choose_dtype,
     dtype_name,
     files_revision,
+    linear_stack,
     load_model,
     read_json,
     read_tensors,
@@ -261,7 +262,7 @@ def load_head(name: str, path: Path, widths: Sequence[int], layers: Sequence[str
     Raises:
         CheckpointError: the file is damaged or does not hold exactly these layers.
     """
-    stack = nn.Sequential(*(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths)))
+    stack = linear_stack(*widths)
     homes = {f"{layer}{kind}": f"{index}.{kind}" for index, layer in enumerate(layers) for kind in ("weight", "bias")}
     own = stack.state_dict()
     tensors = read_tensors(path)

@@ -132,18 +132,7 @@ def load_hps(
     Raises:
         CheckpointError: the folder is missing, damaged, or holds another architecture.
     """
-    model, reader, preparation = _load(weights or "hps-pocket", config, device, dtype)
-    card = RewardCard(
-        name="hps-pocket",
-        summary="The image goes with its prompt, as people would choose.",
-        range=(-1.0, 1.0),
-        reads_prompt=True,
-        revision=checkpoint_revision(weights or "hps-pocket"),
-        cites=("arXiv:2306.09341",),
-        preprocessing="folder/1",
-        dtype=dtype_name(model.dtype),
-    )
-    return ClipReward(card, model, reader, preparation, batch_size)
+    return _load("hps-pocket", weights, config, device, dtype, batch_size, scaled=False, cites=("arXiv:2306.09341",))
 
 
 def load_pickscore(
@@ -166,27 +155,25 @@ def load_pickscore(
     Raises:
         CheckpointError: the folder is missing, damaged, or holds another architecture.
     """
-    model, reader, preparation = _load(weights or "pickscore-pocket", config, device, dtype)
-    scale = float(model.logit_scale.float().exp())
-    card = RewardCard(
-        name="pickscore-pocket",
-        summary="The image goes with its prompt, as people would choose.",
-        range=(-scale, scale),
-        reads_prompt=True,
-        revision=checkpoint_revision(weights or "pickscore-pocket"),
-        cites=("arXiv:2305.01569",),
-        preprocessing="folder/1",
-        dtype=dtype_name(model.dtype),
+    return _load(
+        "pickscore-pocket", weights, config, device, dtype, batch_size, scaled=True, cites=("arXiv:2305.01569",)
     )
-    return ClipReward(card, model, reader, preparation, batch_size, scale)
 
 
 def _load(
-    weights: str | Path, config: Mapping[str, Any] | None, device: str, dtype: str | None
-) -> tuple[Any, TextReader, PixelPreparation]:
+    name: str,
+    weights: str | Path | None,
+    config: Mapping[str, Any] | None,
+    device: str,
+    dtype: str | None,
+    batch_size: int,
+    *,
+    scaled: bool,
+    cites: tuple[str, ...],
+) -> ClipReward:
     from transformers import AutoTokenizer, CLIPModel
 
-    folder = resolve_checkpoint(weights)
+    folder = resolve_checkpoint(weights or name)
     model = load_model(CLIPModel, folder, model_type="clip", config=config, dtype=choose_dtype(dtype))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -197,7 +184,18 @@ def _load(
         ) from error
     refuse_foreign_tokenizer(folder, model.config.text_config, tokenizer)
     reader = TextReader(tokenizer, model.config.text_config.max_position_embeddings)
-    return model.to(choose_device(device)), reader, PixelPreparation.load(folder)
+    scale = float(model.logit_scale.float().exp()) if scaled else 1.0
+    card = RewardCard(
+        name=name,
+        summary="The image goes with its prompt, as people would choose.",
+        range=(-scale, scale),
+        reads_prompt=True,
+        revision=checkpoint_revision(weights or name),
+        cites=cites,
+        preprocessing="folder/1",
+        dtype=dtype_name(model.dtype),
+    )
+    return ClipReward(card, model.to(choose_device(device)), reader, PixelPreparation.load(folder), batch_size, scale)
 
 
 def refuse_foreign_tokenizer(folder: Path, config: Any, tokenizer: Any) -> None:

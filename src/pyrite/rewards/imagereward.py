@@ -4,7 +4,6 @@ Image and prompt are read together, so no text embedding can be remembered; what
 through the vision tower. Only the first 35 word pieces of a prompt are read, as in the official code.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from pyrite.rewards.loading import (
     choose_dtype,
     dtype_name,
     files_revision,
+    linear_stack,
     merged,
     read_json,
     read_tensors,
@@ -237,7 +237,7 @@ def load_parts(path: Path, config: Mapping[str, Any], dtype: torch.dtype) -> tup
         **merged(merged(TEXT, said), config.get("text")), encoder_hidden_size=shape.hidden_size, is_decoder=True
     )
     widths = (text_shape.hidden_size, *config.get("mlp", {}).get("hidden", HEAD_WIDTHS))
-    layers = nn.Sequential(*(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths)))
+    layers = linear_stack(*widths)
     towers = (
         build_model("imagereward", BlipVisionModel, shape, vision, path, dtype),
         build_model("imagereward", BlipTextModel, text_shape, text, path, dtype, add_pooling_layer=False),

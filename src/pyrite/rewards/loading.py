@@ -1,6 +1,7 @@
 """Reading a reward's checkpoint strictly: the right kind of model, every tensor from the file and every one used."""
 
 import hashlib
+import itertools
 import json
 import re
 import zipfile
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrite.core.errors import CheckpointError
 from pyrite.records.published import source_sha256
@@ -225,6 +226,11 @@ def build_model(
     require_fit(name, path, tensors, expected)
     model = model_class.from_pretrained(None, config=config, state_dict=dict(tensors), dtype=dtype, **how)
     return model.eval().requires_grad_(False)
+
+
+def linear_stack(*widths: int) -> nn.Sequential:
+    """Linear layers from each width to the next, nothing between them: the head of the published predictors."""
+    return nn.Sequential(*(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths)))
 
 
 def files_revision(paths: Iterable[Path]) -> str:

@@ -5,10 +5,9 @@ stood in for as well, so that no vocabulary is needed.
 """
 
 import dataclasses
-import itertools
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +18,13 @@ from pyrite.core.errors import UnknownNameError
 from pyrite.core.protocols import Reward
 from pyrite.rewards.aesthetic import VIT_L_14, AestheticReward
 from pyrite.rewards.clip import ClipReward
-from pyrite.rewards.clip_published import CLIPSCORE_PREFIX, CLIPSCORE_WEIGHT, VIT_B_32, VIT_H_14
+from pyrite.rewards.clip_published import VIT_B_32, VIT_H_14, clipscore_reward, hpsv2_reward, pickscore_reward
+from pyrite.rewards.clip_weights import clip_config
 from pyrite.rewards.imagereward import HEAD_WIDTHS, LONGEST_PROMPT, TEXT, VISION, ImageRewardModel
-from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name
+from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, linear_stack
 from pyrite.rewards.maniqa import ManiqaReward
 from pyrite.rewards.maniqa_model import Maniqa, ManiqaShape
-from pyrite.rewards.preprocessing import hf_pixels, hpsv2_pixels, openai_pixels
+from pyrite.rewards.preprocessing import openai_pixels
 from pyrite.rewards.texts import Memory, TextReader, as_written, clean_clip_text
 
 _TINY_TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -150,29 +150,32 @@ def without_memory(reward: Reward) -> Reward:
 def _random_clip(
     card: RewardCard, tiny: bool, place: torch.device, precision: torch.dtype, batch_size: int
 ) -> ClipReward:
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIPModel
 
-    shape = VIT_B_32 if card.name == "clipscore" else VIT_H_14
-    model = _ready(CLIPModel(CLIPConfig(**_laid_over(shape, _TINY_CLIP if tiny else {}))), place, precision)
-    words = model.config.text_config
+    shape = clip_config(VIT_B_32 if card.name == "clipscore" else VIT_H_14, _TINY_CLIP if tiny else None)
+    model = _ready(CLIPModel(shape), place, precision)
+    words = shape.text_config
     end = words.vocab_size - 1
     clean = as_written if card.name == "pickscore" else clean_clip_text
     reader = TextReader(StandInTokenizer(end - 1, end, end, end - 1), words.max_position_embeddings, clean)
     if card.name == "clipscore":
-        return ClipReward(card, model, reader, openai_pixels, batch_size, CLIPSCORE_WEIGHT, 0.0, CLIPSCORE_PREFIX)
-    if card.name == "pickscore":
-        return ClipReward(card, model, reader, hf_pixels, batch_size, _PICKSCORE_SCALE)
-    return ClipReward(card, model, reader, hpsv2_pixels, batch_size)
+        reward = clipscore_reward(model, reader, revision=card.revision, batch_size=batch_size)
+    elif card.name == "pickscore":
+        reward = pickscore_reward(model, reader, revision=card.revision, batch_size=batch_size, scale="official")
+        reward = dataclasses.replace(reward, scale=_PICKSCORE_SCALE)
+    else:
+        reward = hpsv2_reward(model, reader, name=card.name, revision=card.revision, batch_size=batch_size)
+    return dataclasses.replace(reward, card=card)
 
 
 def _random_aesthetic(
     card: RewardCard, tiny: bool, place: torch.device, precision: torch.dtype, batch_size: int
 ) -> AestheticReward:
-    from transformers import CLIPConfig, CLIPVisionModelWithProjection
+    from transformers import CLIPVisionModelWithProjection
 
-    shape = CLIPConfig(**_laid_over(VIT_L_14, _TINY_CLIP if tiny else {})).vision_config
+    shape = clip_config(VIT_L_14, _TINY_CLIP if tiny else None).vision_config
     tower = _ready(CLIPVisionModelWithProjection(shape), place, precision)
-    head = _linear_stack(shape.projection_dim, *(_V2_WIDTHS if card.name == "aesthetic-v2" else ()), 1)
+    head = linear_stack(shape.projection_dim, *(_V2_WIDTHS if card.name == "aesthetic-v2" else ()), 1)
     return AestheticReward(card, tower, _ready(head, place, torch.float32), openai_pixels, batch_size)
 
 
@@ -186,7 +189,7 @@ def _random_imagereward(
         **{**TEXT, **(_TINY_TOWER if tiny else {})}, encoder_hidden_size=vision_shape.hidden_size, is_decoder=True
     )
     text = BlipTextModel(text_shape, add_pooling_layer=False)
-    head = _linear_stack(text_shape.hidden_size, *HEAD_WIDTHS)
+    head = linear_stack(text_shape.hidden_size, *HEAD_WIDTHS)
     return ImageRewardModel(
         card,
         _ready(BlipVisionModel(vision_shape), place, precision),
@@ -195,19 +198,6 @@ def _random_imagereward(
         TextReader(StandInTokenizer(101, 102, 0, text_shape.vocab_size), LONGEST_PROMPT),
         batch_size,
     )
-
-
-def _laid_over(shape: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`CLIPConfig`'s arguments, the sections of `changes` laid over those of `shape`."""
-    width = changes.get("projection_dim", shape["projection_dim"])
-    sections = {
-        key: {**shape[key], **changes.get(key, {}), "projection_dim": width} for key in ("vision_config", "text_config")
-    }
-    return {"projection_dim": width, **sections}
-
-
-def _linear_stack(*widths: int) -> nn.Sequential:
-    return nn.Sequential(*(nn.Linear(wide, narrow) for wide, narrow in itertools.pairwise(widths)))
 
 
 def _ready(module: Any, place: torch.device, precision: torch.dtype) -> Any:
