@@ -1,7 +1,8 @@
 """A small run of the real loop with a tabular policy: what the training tests start from, in this process or another.
 
-`python -m tests.training.scenario FOLDER [--die-at STEP] [--set a.b=c ...]` trains it in a process of its own, which
-kills itself with SIGKILL once it has written the line of step STEP; under torchrun, several train it together.
+`python -m tests.training.scenario FOLDER [--die-at STEP] [--twice] [--set a.b=c ...]` trains it in another process,
+which kills itself with SIGKILL once it has written the line of step STEP; under torchrun, several train it together.
+With --twice, the same processes train it again from the start, in FOLDER/again.
 """
 
 import argparse
@@ -98,12 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--die-at", type=int)
+    parser.add_argument("--twice", action="store_true")
     parser.add_argument("--set", nargs="*", default=[])
     options = parser.parse_args(arguments)
     parts = {} if options.die_at is None else {"progress": die_after(options.die_at)}
     policy = run_toy(options.folder, *options.set, **parts)
     if os.environ.get("RANK", "0") == "0":
         policy.save(str(options.folder / "final"))
+    if options.twice:
+        run_toy(options.folder / "again", *options.set)
 
 
 if __name__ == "__main__":

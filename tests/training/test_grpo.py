@@ -110,7 +110,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     overrides = ("grpo.steps=3", "grpo.prompts_per_step=3", "grpo.updates_per_rollout=2")
     policy = run_toy(tmp_path / "one", *overrides)
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.training.scenario")
-    done = in_a_process_of_its_own(*launch, str(tmp_path / "two"), "--set", *overrides)
+    done = in_a_process_of_its_own(*launch, str(tmp_path / "two"), "--twice", "--set", *overrides)
     assert done.returncode == 0, done.stderr
 
     pair = FakePolicy.load(str(tmp_path / "two" / "final"))
@@ -120,6 +120,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     }
     for ours, theirs in zip(lines(tmp_path / "two"), lines(tmp_path / "one"), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
+    assert lines(tmp_path / "two" / "again") == lines(tmp_path / "two")
 
 
 def test_gold_and_held_out_rewards_never_reach_the_parameters(tmp_path: Path) -> None:

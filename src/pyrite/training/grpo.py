@@ -15,6 +15,7 @@ loaded once per process; files are written by the main one, and a run is continu
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -83,14 +84,16 @@ def train(
     settings, size = recipe.grpo, recipe.grpo.num_generations
     if recipe.num_threads is not None:
         torch.set_num_threads(recipe.num_threads)
-    processes = Processes(policy.module)
-    _refuse_too_few_prompts(len(prompts), len(eval_prompts), settings.prompts_per_step, processes.count)
-    start = _Start.of(run, processes)
-    if start.is_finished:
-        return start.summary()
-    diary = Diary(run, settings.steps, progress)
-    clock = PhaseClock()
-    with listening_for_stop() as stop, Learner(policy, settings, processes, start.path) as learner:
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(policy.module))
+        _refuse_too_few_prompts(len(prompts), len(eval_prompts), settings.prompts_per_step, processes.count)
+        start = _Start.of(run, processes)
+        if start.is_finished:
+            return start.summary()
+        diary = Diary(run, settings.steps, progress)
+        clock = PhaseClock()
+        stop = stack.enter_context(listening_for_stop())
+        learner = stack.enter_context(Learner(policy, settings, processes, start.path))
         looker = Looker(recipe, learner, {**rewards, **eval_rewards}, gold, eval_prompts, processes)
         shaping = _continue(recipe, start, learner) if start.checkpoint else _begin(recipe, looker, diary, clock)
 
@@ -155,11 +158,11 @@ def train(
                     f"in {start.path}. The same command continues from there."
                 )
 
-    if run is not None:
-        rows = [*read_metrics(run.path), clock.take()]
-        run.finish({"steps": settings.steps, "seconds": seconds_per_phase(rows)})
-    processes.gather(None)  # until the summary is there
-    return start.summary()
+        if run is not None:
+            rows = [*read_metrics(run.path), clock.take()]
+            run.finish({"steps": settings.steps, "seconds": seconds_per_phase(rows)})
+        processes.gather(None)  # until the summary is there
+        return start.summary()
 
 
 @dataclass(frozen=True)

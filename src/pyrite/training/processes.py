@@ -3,6 +3,7 @@
 A run of one process goes through the same code. Values travel between processes as JSON, never pickled.
 """
 
+import atexit
 import json
 import signal
 import threading
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,8 +22,17 @@ from pyrite.core.errors import TrainingError
 _SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")
 
 
+class TrainingStopped(KeyboardInterrupt):
+    """Training was asked to stop, finished its step and wrote a checkpoint. Not an error: nothing went wrong."""
+
+
 class Processes:
     """The processes that train together; each one has its own policy and rewards.
+
+    A context manager: if its work ends well, the process group is ended before the interpreter is, because torch's
+    threads would now and then abort a process whose work is done (pytorch issue 190489). Not at the end of the work:
+    the processes may have another run to train. After an error nothing waits for the others, so that the launcher
+    hears of it.
 
     Args:
         module: the policy's parameters. If they are on the CPU, so is the training.
@@ -46,6 +56,14 @@ class Processes:
                 f"launched with {self.accelerator.distributed_type.value}, but training runs whole copies of the "
                 "policy side by side (data parallel). Launch it with: torchrun --nproc-per-node N"
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        atexit.unregister(_end_the_group)
+        if self.count > 1 and kind in (None, TrainingStopped):
+            atexit.register(_end_the_group)
 
     @property
     def count(self) -> int:
@@ -91,8 +109,9 @@ class Processes:
         self.accelerator.backward(loss * self.count)
 
 
-class TrainingStopped(KeyboardInterrupt):
-    """Training was asked to stop, finished its step and wrote a checkpoint. Not an error: nothing went wrong."""
+def _end_the_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class StopSignal:
