@@ -5,6 +5,7 @@ stood in for as well, so that no vocabulary is needed.
 """
 
 import dataclasses
+import importlib
 import math
 import zlib
 from collections.abc import Sequence
@@ -112,6 +113,10 @@ def random_reward(
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        if name in _FAMILIES:
+            family = importlib.import_module(_FAMILIES[name])
+            built: Reward = family.build(card, tiny=tiny, device=place, dtype=precision, batch_size=batch_size)
+            return built
         if name in ("aesthetic-v1", "aesthetic-v2"):
             return _random_aesthetic(card, tiny, place, precision, batch_size)
         if name == "imagereward":
@@ -127,7 +132,11 @@ def random_reward(
         return _random_clip(card, tiny, place, precision, batch_size)
 
 
+_FAMILIES: dict[str, str] = {}
+"""Name -> module with `build(card, *, tiny, device, dtype, batch_size)`, for families that have a module of their own."""
+
 RANDOM_REWARDS = (
+    *_FAMILIES,
     "aesthetic-v1",
     "aesthetic-v2",
     "clipscore",
