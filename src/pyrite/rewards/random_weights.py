@@ -133,7 +133,7 @@ def random_reward(
 
 
 _FAMILIES: dict[str, str] = {}
-"""Name -> module with `build(card, *, tiny, device, dtype, batch_size)`, for families that have a module of their own."""
+"""Name -> module with `build(card, *, tiny, device, dtype, batch_size)`, for families that have their own."""
 
 RANDOM_REWARDS = (
     *_FAMILIES,
