@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import torch
 
 from pyrite.core.errors import UnknownNameError
 from pyrite.evaluation.throughput import grpo_batch
 from pyrite.records.published import published_names
 from pyrite.rewards.clip import ClipReward
-from pyrite.rewards.random_weights import RANDOM_REWARDS, StandInTokenizer, random_reward, without_memory
+from pyrite.rewards.random_weights import RANDOM_REWARDS, StandInTokenizer, as_in_a_plain_loop, random_reward
 
 
 def test_every_published_reward_has_a_random_form() -> None:
@@ -36,13 +37,15 @@ def test_a_reward_that_is_not_published_has_none() -> None:
         random_reward("hps-pocket")
 
 
-def test_a_plain_loop_reads_every_prompt_again_and_gives_the_same_scores() -> None:
+def test_a_plain_loop_reads_every_prompt_again_at_full_length_and_gives_the_same_scores() -> None:
     images, prompts = grpo_batch(2, 2, 40, seed=0)
     reward = random_reward("hpsv2.1", tiny=True, device="cpu")
-    plain = without_memory(reward)
+    plain = as_in_a_plain_loop(reward)
     assert isinstance(plain, ClipReward)
     np.testing.assert_allclose(plain.score(images, prompts).values, reward.score(images, prompts).values, atol=1e-6)
     assert not plain.memory._values
+    short = [[49406, 7, 49407]]
+    assert [each.reader.tensors(short, torch.device("cpu"))[0].shape[1] for each in (reward, plain)] == [3, 77]
 
 
 def test_the_stand_in_tokenizer_gives_one_id_a_word_between_first_and_last() -> None:

@@ -94,9 +94,9 @@ def _batch(name: str, prompts: int, per_prompt: int, size: int, seed: int) -> "B
 
 def _speed(fast: "Reward", plain: "Reward", batches: "Sequence[Batch]", loop_images: int, chip: str) -> dict[str, Any]:
     from pyrite.evaluation.throughput import count_flops, measure, peak_flops
-    from pyrite.rewards.random_weights import without_memory
+    from pyrite.rewards.random_weights import as_in_a_plain_loop, without_memory
 
-    found = measure(fast, without_memory(plain), batches, loop_images=loop_images)
+    found = measure(fast, as_in_a_plain_loop(plain), batches, loop_images=loop_images)
     images, prompts = batches[0]
     uncached = without_memory(fast)
     one, two = (count_flops(functools.partial(uncached.score, images[:n], prompts[:n])) for n in (1, 2))

@@ -105,7 +105,7 @@ def measure(
 
     Args:
         fast: scores the batch.
-        plain: scores the images one by one; the same weights, in float32, and no memory of prompts.
+        plain: scores the images one by one; the same weights, in float32, reading prompts as official codes do.
         batches: of N images with prompts that are in no other; the first warms up, each further one is a round.
         loop_images: how many of each batch, evenly spread, the loop is given.
         clock: in seconds.

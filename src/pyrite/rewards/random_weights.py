@@ -150,10 +150,15 @@ RANDOM_REWARDS = (
 
 
 def without_memory(reward: Reward) -> Reward:
-    """The same reward, reading every prompt again each time it is called: what a plain loop does."""
-    if not isinstance(reward, ClipReward):
-        return reward
-    return dataclasses.replace(reward, memory=Memory(capacity=0))
+    """The same reward, reading every prompt again each time it is called."""
+    return dataclasses.replace(reward, memory=Memory(capacity=0)) if isinstance(reward, ClipReward) else reward
+
+
+def as_in_a_plain_loop(reward: Reward) -> Reward:
+    """The same reward, reading prompts as the official codes do: each time anew, filled up to the longest it takes."""
+    if isinstance(reward, ClipReward):
+        reward = dataclasses.replace(reward, reader=dataclasses.replace(reward.reader, shortest=reward.reader.longest))
+    return without_memory(reward)
 
 
 def _random_clip(
