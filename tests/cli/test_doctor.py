@@ -54,3 +54,31 @@ def test_what_fits_follows_from_four_or_two_bytes_for_each_parameter() -> None:
             row = next(row for row in reward_rows(room) if row["reward"] == name)
             assert row["fits"] == fits
             assert row["weights_bytes"] == {"float32": 4 * num, "bfloat16": 2 * num}
+
+
+def test_a_plan_says_what_fits_at_once_and_what_goes_elsewhere() -> None:
+    found = json.loads(run("--rewards", "hpsv2.1, maniqa, hps-pocket", "--memory", "3GB", "--json"))
+    assert found["memory_bytes"] == 3_000_000_000
+    assert {row["reward"]: row["precision"] for row in found["plan"]} == {
+        "hpsv2.1": "bfloat16",
+        "maniqa": "float32",
+        "hps-pocket": "float32",
+    }
+    printed = run("--rewards", "hpsv2.1,maniqa", "--memory", "1GB")
+    assert "on another accelerator or machine" in printed
+    assert "of weights in 1 GB; 10% is left to batches" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("--memory", "lots"), "'lots' is not an amount of memory", id="no size"),
+        pytest.param(("--rewards", "hpsv2.2"), "hpsv2.1", id="unknown reward: the nearest is named"),
+    ],
+)
+def test_what_the_plan_cannot_use_is_explained(arguments: tuple[str, ...], message: str) -> None:
+    app = typer.Typer()
+    app.command()(doctor)
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code != 0
+    assert message in " ".join((done.output + str(done.exception)).split())
