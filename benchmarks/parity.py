@@ -7,6 +7,7 @@ the official file, its preprocessing and its vocabulary, which lies outside the 
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import sys
@@ -19,9 +20,19 @@ import torch
 from PIL import Image
 
 import pyrite
+from pyrite.rewards.chat import NO_ID
+from pyrite.rewards.gdino import GDinoReward
+from pyrite.rewards.gdino_pixels import DetectorPixels
+from pyrite.rewards.gdino_text import read_nouns
+from pyrite.rewards.git_vqa import GitReward
 from pyrite.rewards.images import as_rgb
+from pyrite.rewards.llava_pixels import padded_pixels
+from pyrite.rewards.llava_weights import load_model as load_llava_model
 from pyrite.rewards.maniqa import ManiqaReward, cut
+from pyrite.rewards.orm import OrmReward, orm_reward
+from pyrite.rewards.pixels import PixelPreparation
 from pyrite.rewards.preprocessing import hf_pixels, hpsv2_pixels, openai_pixels
+from pyrite.rewards.squares import square_pixels
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("PYRITE_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -55,6 +66,23 @@ class Case:
     def folder(self) -> Path:
         """The fixture."""
         return SHARED / "goldens" / self.fixture
+
+
+# clip_vision/config.json of the fixture, which the official files do not hold
+VQASCORE_TOWER = {
+    "vision": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "patch_size": 28,
+    }
+}
+
+
+def git_pixels(image: Image.Image) -> np.ndarray:
+    """GIT's own preprocessing, which lies beside its weights."""
+    return PixelPreparation.load(SHARED / "goldens" / "git")(image)
 
 
 CASES = (
@@ -95,16 +123,73 @@ CASES = (
         openai_pixels,
     ),
     Case("maniqa", "maniqa", "maniqa", "score", "score_abs", {"weights": "./", "config": True}, None),
+    Case(
+        *("gdino", "gdino", "groundingdino", "score", "score_abs"),
+        {"weights": "./", "config": True, "tokenizer": "./bert", "mode": "reference"},
+        DetectorPixels(),
+    ),
+    Case("git", "git", "git", "score", "score_abs", {"weights": "./", "mode": "reference"}, git_pixels),
+    *(
+        Case(
+            *(name, name, "vqascore", "score", "score_abs"),
+            {"weights": "./pytorch_model.bin", "tokenizer": "./flan_t5_tokenizer", "config": VQASCORE_TOWER},
+            functools.partial(square_pixels, size=336),
+        )
+        for name in ("vqascore", "vqascore-xl")
+    ),
+    Case("deqa", "deqa", "deqa", "score", "score_abs", {"weights": "./"}, functools.partial(square_pixels, size=448)),
+    Case(
+        *("orm", "orm", "orm_llava_onevision", "score_T0_3", "score_abs"),
+        {},
+        functools.partial(padded_pixels, side=384),
+    ),
 )
+
+
+@dataclass(frozen=True)
+class TwoAnswers:
+    """Stands in for the tokenizer that ORM's fixture has none of: two ids mean yes and no."""
+
+    yes: int
+    no: int
+    pad_id: int = 0
+
+    def token(self, name: str) -> int:
+        """The id of an answer."""
+        return self.yes if name == "yes" else self.no
+
+    def words(self, text: str) -> list[int]:
+        """Not asked: the fixture gives questions as ids."""
+        raise NotImplementedError(text)
+
+    def text(self, ids: Any) -> str:
+        """The ids themselves."""
+        return str(ids)
+
+
+def orm(case: Case, dtype: str) -> OrmReward:
+    """ORM on its fixture."""
+    said = json.loads((case.folder / "fixture.json").read_text())
+    tower = {**said["vision"], "num_hidden_layers": said["vision"].pop("layers_in_checkpoint")}
+    model, _ = load_llava_model(
+        "orm",
+        case.folder / "model.safetensors.index.json",
+        config={"vision": {key: value for key, value in tower.items() if key != "layers_in_checkpoint"}},
+        device=torch.device("cpu"),
+        dtype=getattr(torch, dtype),
+    )
+    return orm_reward(model, TwoAnswers(said["yes_id"], said["no_id"]), "fixture")
 
 
 def load(case: Case, dtype: str) -> Any:
     """The reward on the fixture's weights."""
+    if case.name == "orm":
+        return orm(case, dtype)
     options = {
         key: case.folder / value if isinstance(value, str) and value.startswith("./") else value
         for key, value in case.options.items()
     }
-    if options.get("config"):
+    if options.get("config") is True:
         options["config"] = json.loads((case.folder / "config.json").read_text())
     return pyrite.load_reward(case.name, device="cpu", dtype=dtype, **options)
 
@@ -116,7 +201,17 @@ def score(reward: Any, rows: list[dict[str, Any]], case: Case) -> np.ndarray:
         with torch.inference_mode():
             crops = [cut(as_rgb(image), row["crops_top_left"], 224) for image, row in zip(images, rows, strict=True)]
             return np.array([float(reward.score_crops(torch.from_numpy(one)).mean()) for one in crops])
-    prompts = [pyrite.Prompt(text) for text in json.loads((case.folder / "prompts.json").read_text())]
+    asked = case.folder / "prompts.json"
+    if isinstance(reward, OrmReward):
+        room = [NO_ID] * reward.model.padded_tokens
+        given = [row["input_ids"] for row in json.loads(asked.read_text())]
+        ids = [[id_ for one in row for id_ in (room if one == -200 else [one])] for row in given]
+        return reward.rate(images, ids).values
+    texts = json.loads(asked.read_text()) if asked.is_file() else [""] * len(images)
+    prompts = [
+        pyrite.Prompt(text) if isinstance(text, str) else pyrite.Prompt.from_json({**text, "prompt": "described"})
+        for text in texts
+    ]
     return reward.score(images, prompts).values
 
 
@@ -125,7 +220,7 @@ def pixel_error(case: Case, rows: list[dict[str, Any]]) -> str:
     if case.pipeline is None:
         return "crops given"
     largest = 0.0
-    for row in rows:
+    for row in (row for row in rows if "pixels" in row):
         flat = case.pipeline(Image.open(case.folder / "images" / row["image"])).ravel()
         middle, probe = flat.size // 2, row["pixels"]
         found = np.concatenate([flat[:6], flat[middle : middle + 6], [flat.mean(dtype=np.float64)]])
@@ -137,11 +232,25 @@ def wrong_ids(reward: Any, case: Case, rows: list[dict[str, Any]]) -> str:
     """How many prompts come out as other ids."""
     if not reward.card.reads_prompt:
         return "-"
+    if isinstance(reward, OrmReward):
+        return "given"
+    if isinstance(reward, GDinoReward):
+        nouns = [row["nouns"] for row in json.loads((case.folder / "prompts.json").read_text())]
+        pairs = [(read_nouns(reward.tokenizer, asked, "reference"), row) for asked, row in zip(nouns, rows, strict=True)
+                 if "token_ids" in row]  # fmt: skip
+        return f"{sum(list(caption.ids) != row['token_ids'] for caption, row in pairs)} of {len(pairs)}"
+    if isinstance(reward, GitReward):
+        questions = [question for row in rows for question in row["questions"]]
+        ids = reward.reader.ids([question["text"] for question in questions])
+        wrong = sum(one[:-1] != question["input_ids"] for one, question in zip(ids, questions, strict=True))
+        return f"{wrong} of {len(questions)}"
     prefix, wrong = getattr(reward, "prefix", ""), 0
     for row, text in zip(rows, json.loads((case.folder / "prompts.json").read_text()), strict=True):
-        real = row.get("attention_mask", [1] * len(row["token_ids"]))
-        expected = [token for token, mask in zip(row["token_ids"], real, strict=True) if mask]
-        wrong += reward.reader.cut(reward.reader.ids([prefix + text])[0]) != expected
+        official = row.get("token_ids") or row["input_ids"]
+        real = row.get("attention_mask", [1] * len(official))
+        expected = [token for token, mask in zip(official, real, strict=True) if mask]
+        (ids,) = reward.reader.ids([prefix + text])
+        wrong += (reward.reader.cut(ids) if hasattr(reward.reader, "cut") else ids) != expected
     return f"{wrong} of {len(rows)}"
 
 
@@ -161,7 +270,7 @@ def main() -> None:
     lines, errors = [], {}
     for case in CASES:
         said = json.loads((case.folder / "scores.json").read_text())
-        rows = [row for row in said["per_image"] if "official_error" not in row]
+        rows = [row for row in said.get("per_image") or said["per_case"] if "official_error" not in row]
         official = np.array([row[case.key] for row in rows])
         rewards = {dtype: load(case, dtype) for dtype in DTYPES}
         found = {dtype: float(np.abs(score(reward, rows, case) - official).max()) for dtype, reward in rewards.items()}
@@ -205,10 +314,22 @@ Notes.
   image has one score. Its weighted mean is ill-conditioned with random weights: half precision looks worse than it is.
 - The official HPSv2 code crashes on transparent images and on those whose longest side is exactly 224 while the other
   is not: here the first are converted to RGB, and the second get their bars.
+- `orm` is fed the ids of its fixture, which has no tokenizer, and read at the reference's temperature of 0.3; the
+  reference samples a token there, and what it samples is no part of the comparison. The fixture also holds the tiled
+  images of `unifiedreward`: pixels to the bit, logits to 2e-6 (`tests/rewards/test_orm.py`). There is no official run
+  of `unifiedreward` itself.
+- `gdino` and `git` are compared in their mode `reference`, with every defect of the published code (see
+  [reference defects](reference-defects.md)); their rows are cases of image and metadata. A detector's score jumps where
+  a box crosses the threshold of 0.3: on random weights half precision moves many boxes across it, so those two columns
+  say that an image's score can be any other, and not how often that happens with real weights. Use float32.
 - A prompt that spells out a special token ("<|endoftext|>", "[SEP]") is read as those characters. OpenAI's CLIP,
   PickScore and ImageReward obey the token instead.
 - On a GPU the official HPSv2 code computes in float16 throughout, which rounds its scores to multiples of 1.2e-4 to
   2.4e-4.
+- `vqascore` and `vqascore-xl` are one architecture at two widths, held by one fixture; a prompt that spells out
+  "<image>", "</s>" or "<extra_id_0>" is read as those characters, and one of more than 2,048 tokens is unscored (the
+  official code cuts off the end of the question). Its half precision is official only as bfloat16.
+- `deqa` reads no prompt. Its official precision is float16.
 - Real weights: `pytest -m weights` compares ImageReward with the four scores of its README and the improved aesthetic
   predictor with five published ones, where the weights are on disk.
 """

@@ -219,3 +219,29 @@ def write_maniqa(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({**model.state_dict(), **{name: torch.ones(3) for name in unused}}, folder / "ckpt_koniq10k.pt")
     return folder
+
+
+def write_detector(folder: Path, *, seed: int = 0) -> Path:
+    """An OWL-ViT with boxes on their cells, which takes about half of what it sees for what it is asked for."""
+    from pyrite.world.build.detector import new_detector, save_detector
+
+    torch.manual_seed(seed)
+    model = new_detector()
+    _spread_weights(model.owlvit, seed)
+    torch.nn.init.constant_(model.class_head.logit_scale.bias, 20.0)
+    torch.nn.init.zeros_(model.class_head.logit_shift.bias)
+    save_detector(model, folder)
+    return folder
+
+
+def write_judge(folder: Path, *, seed: int = 0) -> Path:
+    from pyrite.cli.world import _neighbours
+    from pyrite.world.build.judge import new_judge, save_judge
+    from pyrite.world.vocabulary import judge_tokenizer
+
+    torch.manual_seed(seed)
+    question = _neighbours("cpu").question
+    model = new_judge(len(judge_tokenizer(*question)))
+    _spread_weights(model, seed)
+    save_judge(model, question, folder)
+    return folder

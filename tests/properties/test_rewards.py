@@ -19,8 +19,15 @@ from tests.tiny_checkpoints import (
     write_bert_vocabulary,
     write_clip,
     write_clip_vocabulary,
+    write_detector,
+    write_judge,
     write_maniqa,
 )
+from tests.tiny_detectors import described, write_gdino, write_git
+from tests.tiny_llava import CONFIG as LLAVA_CONFIG
+from tests.tiny_llava import write_orm, write_unifiedreward
+from tests.tiny_qwen import HPSV3_CONFIG, write_hpsv3, write_qwen
+from tests.tiny_vqa import write_deqa, write_vqascore
 
 import pyrite
 from pyrite.core.protocols import Reward
@@ -89,10 +96,14 @@ def pocket(write: Callable[[Path], Path]) -> Callable[[Path], dict[str, Any]]:
 
 
 WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "gdino": write_gdino,
+    "git": write_git,
     "hps-pocket": pocket(write_clip),
     "pickscore-pocket": pocket(functools.partial(write_clip, seed=7)),
     "aesthetic-pocket": pocket(write_aesthetic),
     "artifact-pocket": pocket(write_artifact),
+    "detector-pocket": pocket(write_detector),
+    "orm-pocket": pocket(write_judge),
     "hpsv2.0": lambda folder: clip_official(folder, "hpsv2/HPS_v2.1_compressed.pt", golden_config("hpsv2")),
     "hpsv2.1": lambda folder: clip_official(folder, "hpsv2/HPS_v2.1_compressed.pt", golden_config("hpsv2")),
     "pickscore": pickscore,
@@ -105,6 +116,23 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
         "config": MANIQA_CONFIG,
         "batch_size": 60,
     },  # crops
+    "orm": lambda folder: {"weights": write_orm(folder), "config": LLAVA_CONFIG, "dtype": "float32"},
+    "unifiedreward": lambda folder: {
+        "weights": write_unifiedreward(folder),
+        "config": LLAVA_CONFIG,
+        "dtype": "float32",
+        "max_new_tokens": 20,
+    },
+    "vqascore": write_vqascore,
+    "vqascore-xl": functools.partial(write_vqascore, seed=6),
+    "deqa": write_deqa,
+    "artifact": lambda folder: {"weights": write_qwen(folder), "dtype": "float32"},
+    "unifiedreward-qwen": lambda folder: {"weights": write_qwen(folder, scores=True), "dtype": "float32"},
+    "hpsv3": lambda folder: {
+        "weights": write_hpsv3(folder) / "HPSv3.safetensors",
+        "config": HPSV3_CONFIG,
+        "dtype": "float32",
+    },
     "versus": versus,
     **dict.fromkeys(
         ("jpeg_compressibility", "jpeg_incompressibility", "saturation", "sharpness", "random", "constant"),
@@ -149,7 +177,7 @@ def batch() -> tuple[list[Image], list[Prompt]]:
     images = [PILImage.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
     images[4] = images[4].convert("RGBA")
     images[5] = images[5].point([4 * (value // 8) for value in range(256)] * 3)  # others of its size are as colourful
-    return images, [Prompt(TEXTS[row % len(TEXTS)], id=f"p{row}") for row in range(len(images))]
+    return images, [described(TEXTS[row % len(TEXTS)], f"p{row}") for row in range(len(images))]
 
 
 def test_a_batch_scores_as_one_by_one(reward: Reward) -> None:
@@ -183,7 +211,7 @@ def test_the_prompt_matters_exactly_if_the_card_says_so(reward: Reward) -> None:
 def test_the_image_matters_unless_nothing_does(reward: Reward) -> None:
     images = batch()[0]
     # more than one prompt, since CLIPScore calls every image 0 that a random model turns away from its prompt
-    spread = [np.ptp(reward.score(images, [Prompt(text, id="p0")] * len(images)).values) for text in TEXTS]
+    spread = [np.ptp(reward.score(images, [described(text, "p0")] * len(images)).values) for text in TEXTS]
     assert (max(spread) > 1e-3) != (reward.card.name in UNSEEING)
 
 
@@ -221,7 +249,7 @@ STRANGE_IMAGES = {
 
 
 def test_strange_images_have_a_score_or_a_reason(reward: Reward) -> None:
-    prompts = [Prompt(TEXTS[0], id="p0")] * len(STRANGE_IMAGES)
+    prompts = [described(TEXTS[0], "p0")] * len(STRANGE_IMAGES)
     scores = reward.score(list(STRANGE_IMAGES.values()), prompts)  # Scores refuses a NaN without a reason
     named = dict(zip(STRANGE_IMAGES, scores.values, strict=True))
     assert np.isfinite([named[mode] for mode in ("grey", "grey and alpha", "palette", "alpha", "print", "bits")]).all()
@@ -244,7 +272,7 @@ STRANGE_TEXTS = (
 
 def test_strange_prompts_have_a_score_or_a_reason(reward: Reward) -> None:
     images, prompts = batch()
-    strange = [Prompt(text, id="p0") for text in STRANGE_TEXTS]
+    strange = [described(text, "p0") for text in STRANGE_TEXTS]
     scores = reward.score(images[:1] * len(strange) + images[1:2], [*strange, prompts[1]])
     assert len(strange) not in scores.reasons  # and they disturb nobody
 

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 from pyrite.core.errors import RunFolderError
-from pyrite.world.build import data, pipeline, proxies, vq
+from pyrite.world.build import data, judge, pipeline, proxies, vq
 from pyrite.world.build.optimisers import MuonAdamW, orthogonalise, trapezoid
 from pyrite.world.prompts import HELD_OUT_PAIRS, random_scene, sample_prompts
 from pyrite.world.scenes import render
@@ -138,11 +139,12 @@ def test_dead_codes_are_restarted_where_the_error_is_largest() -> None:
 
 
 def _build(folder: Path, seed: int = 0) -> pipeline.Build:
-    def no_policy(path: Path) -> None:
+    def no_policy(path: Path) -> NoReturn:
         raise AssertionError(f"no part of this test loads {path}")
 
     scale = pipeline.Scale(**{**vars(pipeline.TINY), "pictures": 12})
-    return pipeline.Build(folder, seed, no_policy, scale)  # type: ignore[arg-type]
+    neighbours = pipeline.Neighbours(no_policy, lambda name, path: no_policy(path), judge.Question("", "{prompt}"))
+    return pipeline.Build(folder, seed, neighbours, scale)
 
 
 def test_a_finished_part_is_not_done_again_and_a_half_done_one_is(tmp_path: Path) -> None:
@@ -181,3 +183,12 @@ def test_parts_of_two_builds_do_not_mix(tmp_path: Path) -> None:
         _build(tmp_path, seed=1).run("pictures")
     with pytest.raises(RunFolderError, match=r"pictures was built with other settings \(seed\)"):
         _build(tmp_path, seed=1).run("tokeniser")
+
+
+def test_equal_scores_count_half_towards_the_accuracy_of_alignment() -> None:
+    pool = _pool(20)
+    assert proxies.alignment_quality(pool.alignment, pool)["pair_accuracy_alignment"] == 1
+    assert proxies.alignment_quality(-pool.alignment, pool)["pair_accuracy_alignment"] == 0
+    found = proxies.alignment_quality(np.zeros(len(pool.alignment)), pool)
+    assert found["pair_accuracy_alignment"] == 0.5
+    assert 0 < found["alignment_pairs"] <= 6  # of the base policy's prompts only the first is held out

@@ -10,6 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from pyrite.core.protocols import Reward
+    from pyrite.evaluation.image_sets import ImageSet
+    from pyrite.evaluation.overlays import Explaining
     from pyrite.evaluation.score_images import Plan, Progress, Scored
     from pyrite.records.store import ScoreStore
 
@@ -39,6 +41,9 @@ def score(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Keep scores in the folder of the results only.")
     ] = False,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for a page of the images with the boxes that detectors found drawn in.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image instead of the table.")] = False,
 ) -> None:
     """Score images with rewards; what cannot be scored is counted and explained, never a number.
@@ -46,7 +51,8 @@ def score(
     Killed? The same command continues, and nothing is scored twice. Other rewards join those that are there.
 
     Examples: `pyrite score photos --rewards artifact-pocket --prompt "a red cube"`,
-    `pyrite score samples.jsonl --rewards "hps-pocket,pickscore-pocket" --json`
+    `pyrite score samples.jsonl --rewards "hps-pocket,pickscore-pocket" --json`,
+    `pyrite score samples.jsonl --rewards gdino --explain boxes`
     """
     from pyrite.evaluation.image_sets import open_image_set
     from pyrite.evaluation.score_folder import PROGRESS, SAMPLES
@@ -54,6 +60,7 @@ def score(
 
     image_set = open_image_set(images, layout=layout, prompt=prompt, limit=limit)
     panel = load_panel(rewards, device=device, dtype=dtype, batch_size=batch_size)
+    drawn = _explaining(panel) if explain is not None else {}
     folder = out or images.absolute().with_name(f"{images.absolute().name}.scores")
     if dry_run:
         with _store(folder / PROGRESS if no_cache else cache, must_exist=True) as known, _bar() as progress:
@@ -69,6 +76,25 @@ def score(
     else:
         _print_table(done.results["rewards"])
     _tell(done, folder)
+    if explain is not None:
+        _explain(image_set, drawn, explain)
+
+
+def _explaining(panel: Mapping[str, "Reward"]) -> dict[str, "Explaining"]:
+    """The rewards that have boxes to draw; says on stderr which have none."""
+    from pyrite.evaluation.overlays import explaining
+
+    drawn = explaining(panel)
+    if silent := [name for name in panel if name not in drawn]:
+        typer.echo(f"--explain draws boxes, and {' and '.join(silent)} found none: left out of the page", err=True)
+    return drawn
+
+
+def _explain(image_set: "ImageSet", drawn: Mapping[str, "Explaining"], folder: Path) -> None:
+    from pyrite.evaluation.overlays import PAGE, write_overlays
+
+    num = write_overlays(image_set, drawn, folder)
+    typer.echo(f"{num} images drawn: {folder / PAGE}", err=True)
 
 
 def load_panel(names: str, *, device: str | None, dtype: str | None, batch_size: int) -> dict[str, "Reward"]:

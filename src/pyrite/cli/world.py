@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from pyrite.core.protocols import Policy
-    from pyrite.world.build.pipeline import Build
+    from pyrite.world.build.pipeline import Build, Neighbours
 
 app = typer.Typer(help="The pocket world: synthetic scenes with a known gold reward.", no_args_is_help=True)
 
@@ -49,12 +49,29 @@ def build(
     """
     from pyrite.world.build.pipeline import SHIPPED, TINY, Build
 
-    job = Build(out, seed, lambda folder: _sampler(folder, device), TINY if tiny else SHIPPED, device)
+    job = Build(out, seed, _neighbours(device), TINY if tiny else SHIPPED, device)
     _run_parts(job, only)
     if install:
         from pyrite.world.build.cards import install as install_checkpoints
 
         typer.echo(f"installed in {install_checkpoints(job.checkpoints)}", err=True)
+
+
+def _neighbours(device: str) -> "Neighbours":
+    import pyrite
+    from pyrite.rewards.chat import Markup, Picture, Words, qwen_chat
+    from pyrite.rewards.orm import QUESTION
+    from pyrite.world.build.judge import Question
+    from pyrite.world.build.pipeline import Neighbours
+
+    pieces = qwen_chat(Picture(1), Words(QUESTION))
+    texts = [piece.token if isinstance(piece, Markup) else getattr(piece, "text", "") for piece in pieces]
+    place = next(index for index, piece in enumerate(pieces) if isinstance(piece, Picture))
+    return Neighbours(
+        load_policy=lambda folder: _sampler(folder, device),
+        load_reward=lambda name, folder: pyrite.load_reward(name, folder, device=device),
+        question=Question("".join(texts[:place]), "".join(texts[place:])),
+    )
 
 
 def _sampler(folder: Path, device: str) -> "Policy":

@@ -89,7 +89,7 @@ def grpo_batch(num_prompts: int, images_per_prompt: int, size_px: int, seed: int
     rewards that know few words.
     """
     rng = np.random.default_rng(seed)
-    prompts = [Prompt(text) for text in texts(seed, num_prompts) for _ in range(images_per_prompt)]
+    prompts = [_described(text) for text in texts(seed, num_prompts) for _ in range(images_per_prompt)]
     return [_clouds(rng, size_px) for _ in prompts], prompts
 
 
@@ -186,6 +186,13 @@ def peak_memory_bytes() -> int:
     """The most memory this process has held since it began, or since `measure_memory` began."""
     with STATUS.open(encoding="utf-8") as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def _described(text: str) -> Prompt:
+    """The prompt with its subject as metadata, for rewards that read that alone: "red fox" of "a red fox in ..."."""
+    words = text.split()
+    subject = " ".join(words[1:3]) or text
+    return Prompt(text, nouns=(subject,), attr_nouns=(" ".join(words[:3]) or text,))
 
 
 def _forget_peak() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyrite.core.errors import CheckpointError
 from pyrite.records.jsonl import teaching_os_errors
-from pyrite.records.published import find_file, published, readable_size, weights_root
+from pyrite.records.published import find_file, published, readable_size, shard_paths, weights_root
 from pyrite.records.published_table import PublishedFile, PublishedPart
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def _fetch_from_hub(part: PublishedPart) -> None:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
-    repository = part.repositories[0]
-    for file in part.files:
+    repository, files = part.repositories[0], list(part.files)
+    for file in files:  # grows by the shards that an index among them names
         try:
             try:
                 path = hf_hub_download(repository, file.name)
@@ -153,3 +153,4 @@ def _fetch_from_hub(part: PublishedPart) -> None:
                 f"{readable_size(file.num_bytes)}: its publisher has changed it, and its scores may differ from the "
                 "published ones. Name it with weights= if you want it nevertheless."
             )
+        files += [PublishedFile(shard.name) for shard in shard_paths(Path(path)) if shard != Path(path)]

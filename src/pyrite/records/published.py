@@ -3,6 +3,7 @@
 Nothing here opens a connection: that is for `pyrite weights fetch` alone (`fetching.py`).
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyrite.records.weights import file_sha256
 ROOT_VARIABLE = "PYRITE_WEIGHTS"
 SOURCE_KEY = "pyrite_source_sha256"
 CONVERTED_SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".index.json"
 
 
 def published_names() -> tuple[str, ...]:
@@ -56,7 +58,7 @@ def find_file(name: str, role: str, given: str | Path | None = None) -> Path:
             beside it; a folder must hold the weights; anything else that reads "owner/name" is a hub repository whose
             files have been fetched. A part that `given` does not hold is looked for where None looks: in
             `weights_root() / name`, then in the Hugging Face cache. Weights that `pyrite weights convert` wrote are
-            preferred to their source.
+            preferred to their source. An index of shards counts only with all of them beside it (`shard_paths`).
 
     Raises:
         UnknownNameError: no weights are listed under that name.
@@ -89,6 +91,31 @@ def find_file(name: str, role: str, given: str | Path | None = None) -> Path:
     if found is None:
         raise CheckpointError(_missing(name, part, f"in {here} or in the Hugging Face cache"))
     return found
+
+
+def shard_paths(path: Path) -> tuple[Path, ...]:
+    """The files that hold the tensors of a part's first file: itself, or for an index the shards it names, sorted.
+
+    Whether they are there is not asked.
+
+    Raises:
+        CheckpointError: the index cannot be read, or names a shard outside its own folder.
+    """
+    if not path.name.endswith(INDEX_SUFFIX):
+        return (path,)
+    try:
+        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is no index of shards ({type(error).__name__}: {error}): it must say under 'weight_map' which "
+            "file holds which tensor. It is damaged or incomplete; fetch it again."
+        ) from error
+    if astray := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise CheckpointError(
+            f"{path} names a shard {astray[0]!r} that is no file of its own folder, which no publisher does. It is "
+            "damaged, or was made to read other files; fetch it again."
+        )
+    return tuple(path.parent / name for name in names)
 
 
 def source_sha256(path: Path) -> str:
@@ -139,15 +166,20 @@ def _in_folders(part: PublishedPart, folders: tuple[Path, ...]) -> Path | None:
     """The part's first file in the first folder that holds all of it."""
     for folder in folders:
         first = next((folder / form for form in _forms(part.files[0]) if (folder / form).is_file()), None)
-        if first is not None and all((folder / file.name).is_file() for file in part.files[1:]):
+        if first is not None and _has_shards(first) and all((folder / file.name).is_file() for file in part.files[1:]):
             return first
     return None
 
 
 def _forms(file: PublishedFile) -> tuple[str, ...]:
     """The names under which its tensors may lie, the preferred first."""
-    converted = f"{Path(file.name).stem}{CONVERTED_SUFFIX}" if file.num_tensors else file.name
+    is_one_file = file.num_tensors and not file.name.endswith(INDEX_SUFFIX)
+    converted = f"{Path(file.name).stem}{CONVERTED_SUFFIX}" if is_one_file else file.name
     return tuple(dict.fromkeys((converted, file.name, *((file.other_form,) if file.other_form else ()))))
+
+
+def _has_shards(first: Path) -> bool:
+    return all(path.is_file() for path in shard_paths(first))
 
 
 def _in_hub_cache(part: PublishedPart, repositories: tuple[str, ...]) -> Path | None:
@@ -157,15 +189,20 @@ def _in_hub_cache(part: PublishedPart, repositories: tuple[str, ...]) -> Path | 
         for form in _forms(part.files[0]):
             first = try_to_load_from_cache(repository, form)
             rest = [try_to_load_from_cache(repository, file.name) for file in part.files[1:]]
-            if isinstance(first, str) and all(isinstance(path, str) for path in rest):
+            if isinstance(first, str) and _has_shards(Path(first)) and all(isinstance(path, str) for path in rest):
                 return Path(first)
     return None
 
 
 def _missing(name: str, part: PublishedPart, where: str) -> str:
-    sizes = (f" ({readable_size(file.num_bytes)})" if file.num_bytes else "" for file in part.files)
-    files = " and ".join(f"{file.name}{size}" for file, size in zip(part.files, sizes, strict=True))
+    files = " and ".join(f"{file.name}{_size(file)}" for file in part.files)
     return (
         f"the reward '{name}' needs {files} as its {part.role}, and {where} that is not complete. Nothing is "
         f"downloaded unless you ask for it. Type: pyrite weights fetch {name}"
     )
+
+
+def _size(file: PublishedFile) -> str:
+    if file.shards_bytes:
+        return f" (and its shards, {readable_size(file.shards_bytes)})"
+    return f" ({readable_size(file.num_bytes)})" if file.num_bytes else ""

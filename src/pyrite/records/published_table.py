@@ -21,6 +21,8 @@ class PublishedFile:
         exact: whether that is the size to the byte.
         sha256: of its bytes, 64 hexadecimal digits; empty if not known.
         num_tensors: how many tensors a reward needs of it; 0 for a file without tensors.
+        shards_bytes: for an index of shards (`*.index.json`), the size of all the shards it names; they need not be
+            listed, since the index says what they are called.
         other_form: the name under which the same tensors may lie there too.
     """
 
@@ -29,6 +31,7 @@ class PublishedFile:
     exact: bool = False
     sha256: str = ""
     num_tensors: int = 0
+    shards_bytes: int = 0
     other_form: str = ""
 
     def fits(self, num_bytes: int) -> bool:
@@ -62,7 +65,7 @@ class PublishedPart:
     @property
     def num_bytes(self) -> int:
         """The size of all its files."""
-        return sum(file.num_bytes for file in self.files)
+        return sum(file.num_bytes + file.shards_bytes for file in self.files)
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,166 @@ _VIT_B_32 = PublishedPart(
     repositories=("openai/clip-vit-base-patch32",),
 )
 
+_GDINO = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile(
+            "groundingdino_swint_ogc.pth",
+            693_997_677,  # the hub's form has the tensors alone, 689 MB
+            sha256="3b3ca2563c77c69f651d7bd133e97139c186df06231157a64c507099c52bc799",
+            num_tensors=924,
+            other_form="model.safetensors",
+        ),
+    ),
+    licence="Apache-2.0",
+    upstream="IDEA-Research/GroundingDINO@856dde2",
+    repositories=("ShilongLiu/GroundingDINO", "IDEA-Research/grounding-dino-tiny"),
+)
+_GIT = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile("pytorch_model.bin", 1_579_500_000, num_tensors=497, other_form="model.safetensors"),
+        PublishedFile("config.json"),
+        PublishedFile("preprocessor_config.json"),
+    ),
+    licence="MIT",
+    upstream="microsoft/GenerativeImage2Text",
+    repositories=("microsoft/git-large-vqav2",),
+)
+
+# Their file names are those of LLaVA-NeXT's checkpoints (lmms-lab/llava-onevision-qwen2-7b-ov), the sizes those of the
+# tensors in bfloat16.
+_ORM = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile(
+            "model.safetensors.index.json",
+            num_tensors=765,
+            shards_bytes=16_060_700_000,
+            other_form="model.safetensors",
+        ),
+        PublishedFile("config.json"),
+    ),
+    licence="none seen (base model: Apache-2.0)",
+    upstream="CaraJ7/T2I-R1",
+    repositories=("CaraJ/ORM-T2I-R1",),
+)
+_LLAVA_QWEN2_TOKENIZER = PublishedPart(
+    role="tokenizer",
+    files=(
+        PublishedFile("vocab.json", 2_776_833),
+        PublishedFile("merges.txt", 1_671_839),
+        PublishedFile("tokenizer_config.json"),
+    ),
+    licence="Apache-2.0",
+    upstream="QwenLM/Qwen2",
+    repositories=_ORM.repositories,
+)
+_UNIFIEDREWARD = replace(
+    _ORM,
+    licence="MIT",
+    upstream="CodeGoat24/UnifiedReward@3c16510",
+    repositories=("CodeGoat24/UnifiedReward-7b-v1.5",),
+)
+
+_QWEN2_5_VL_7B = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile(
+            "model.safetensors.index.json",
+            num_tensors=729,
+            shards_bytes=16_584_333_312,
+            other_form="model.safetensors",
+        ),
+        PublishedFile("config.json"),
+        PublishedFile("preprocessor_config.json"),
+    ),
+    licence="Apache-2.0",
+    upstream="QwenLM/Qwen2.5-VL",
+    repositories=("Qwen/Qwen2.5-VL-7B-Instruct",),
+)
+_QWEN2_VL_TOKENIZER = PublishedPart(
+    role="tokenizer",
+    files=(PublishedFile("tokenizer.json"),),
+    licence="Apache-2.0",
+    upstream="QwenLM/Qwen2.5-VL",
+    repositories=("Qwen/Qwen2.5-VL-7B-Instruct",),
+)
+_UNIFIEDREWARD_QWEN = replace(
+    _QWEN2_5_VL_7B,
+    licence="MIT",
+    upstream="CodeGoat24/UnifiedReward@ed52f98",
+    repositories=("CodeGoat24/UnifiedReward-qwen-7b",),
+)
+_HPSV3 = PublishedPart(
+    role="weights",
+    files=(PublishedFile("HPSv3.safetensors", 16_591_700_000, num_tensors=735),),
+    licence="none seen (code: MIT)",
+    upstream="MizzenAI/HPSv3 (package hpsv3 1.0.0)",
+    repositories=("MizzenAI/HPSv3",),
+)
+
+# Sizes as in bfloat16, in which clip-flant5 was trained, and in float16: nobody states them.
+_CLIP_FLANT5_XXL = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile(
+            "pytorch_model.bin.index.json",
+            num_tensors=562,
+            shards_bytes=22_920_000_000,
+            other_form="pytorch_model.bin",
+        ),
+        PublishedFile("config.json"),
+    ),
+    licence="Apache-2.0",
+    upstream="linzhiqiu/t2v_metrics@335e4c2",
+    repositories=("zhiqiulin/clip-flant5-xxl",),
+)
+_CLIP_FLANT5_XL = replace(
+    _CLIP_FLANT5_XXL,
+    files=(replace(_CLIP_FLANT5_XXL.files[0], shards_bytes=6_319_000_000), PublishedFile("config.json")),
+    repositories=("zhiqiulin/clip-flant5-xl",),
+)
+_T5_TOKENIZER = PublishedPart(
+    role="tokenizer",
+    files=(PublishedFile("spiece.model", 791_656),),
+    licence="Apache-2.0",
+    upstream="google-research/t5x",
+    repositories=("google/flan-t5-xxl",),
+)
+_DEQA = PublishedPart(
+    role="weights",
+    files=(
+        PublishedFile(
+            "model.safetensors.index.json",
+            num_tensors=862,
+            shards_bytes=16_400_000_000,
+            other_form="model.safetensors",
+        ),
+        PublishedFile("config.json"),
+    ),
+    licence="none stated (code: MIT)",
+    upstream="zhiyuanyou/DeQA-Score@8e4abc8",
+    repositories=("zhiyuanyou/DeQA-Score-Mix3",),
+)
+_LLAMA_TOKENIZER = PublishedPart(
+    role="tokenizer",
+    files=(
+        PublishedFile(
+            "tokenizer.model",
+            499_723,
+            exact=True,
+            sha256="9e556afd44213b6bd1be2b850ebbbd98f5481437a8021afaf58ee7fb1818d347",
+        ),
+    ),
+    licence="Llama 2 Community License",
+    upstream="meta-llama/llama",
+    repositories=("zhiyuanyou/DeQA-Score-Mix3",),
+)
+
 TABLE: Mapping[str, PublishedReward] = {
+    "gdino": PublishedReward(172_250_626, (_GDINO, _BERT_TOKENIZER)),
+    "git": PublishedReward(394_855_482, (_GIT, replace(_BERT_TOKENIZER, repositories=_GIT.repositories))),
     "hpsv2.0": PublishedReward(
         986_109_441,
         (replace(_HPS, files=(replace(_HPS.files[0], name="HPS_v2_compressed.pt"),)), _CLIP_TOKENIZER),
@@ -203,8 +365,27 @@ TABLE: Mapping[str, PublishedReward] = {
         986_109_441, (_PICKSCORE, replace(_CLIP_TOKENIZER, repositories=_PICKSCORE.repositories))
     ),
     "imagereward": PublishedReward(446_206_689, (_IMAGEREWARD, _BERT_TOKENIZER)),
+    "orm": PublishedReward(8_030_348_832, (_ORM, _LLAVA_QWEN2_TOKENIZER)),
+    "unifiedreward": PublishedReward(
+        8_030_348_832,
+        (_UNIFIEDREWARD, replace(_LLAVA_QWEN2_TOKENIZER, repositories=_UNIFIEDREWARD.repositories)),
+    ),
+    "artifact": PublishedReward(8_292_166_656, (_QWEN2_5_VL_7B, _QWEN2_VL_TOKENIZER)),
+    "unifiedreward-qwen": PublishedReward(
+        8_292_166_656,
+        (_UNIFIEDREWARD_QWEN, replace(_QWEN2_VL_TOKENIZER, repositories=_UNIFIEDREWARD_QWEN.repositories)),
+    ),
+    "hpsv3": PublishedReward(
+        7_748_610_610,
+        (_HPSV3, replace(_QWEN2_VL_TOKENIZER, repositories=("Qwen/Qwen2-VL-7B-Instruct",))),
+    ),
     "aesthetic-v1": PublishedReward(303_966_977, (_AESTHETIC_V1, _VIT_L_14_TOWER)),
     "aesthetic-v2": PublishedReward(304_894_177, (_AESTHETIC_V2, _VIT_L_14_TOWER)),
     "maniqa": PublishedReward(135_747_530, (_MANIQA,)),
+    "vqascore": PublishedReward(11_446_993_920, (_CLIP_FLANT5_XXL, _T5_TOKENIZER)),
+    "vqascore-xl": PublishedReward(
+        3_146_849_280, (_CLIP_FLANT5_XL, replace(_T5_TOKENIZER, repositories=("google/flan-t5-xl",)))
+    ),
+    "deqa": PublishedReward(8_204_550_144, (_DEQA, _LLAMA_TOKENIZER)),
     "clipscore": PublishedReward(151_277_313, (_VIT_B_32, _CLIP_TOKENIZER)),
 }

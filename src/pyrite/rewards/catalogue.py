@@ -37,6 +37,46 @@ REWARDS = Registry(
             "pyrite.rewards.maniqa:load_maniqa",
             "MANIQA (KonIQ-10k): quality of the picture as a photograph, on 20 crops; blind to the prompt.",
         ),
+        "vqascore": Entry(
+            "pyrite.rewards.vqascore:load_vqascore",
+            'VQAScore with clip-flant5-xxl: how sure it is of "Yes" to whether the image shows the prompt.',
+        ),
+        "vqascore-xl": Entry(
+            "pyrite.rewards.vqascore:load_vqascore_xl",
+            "VQAScore with clip-flant5-xl: the same question to a model of a quarter of the size.",
+        ),
+        "deqa": Entry(
+            "pyrite.rewards.deqa:load_deqa",
+            "DeQA-Score: quality of the picture from 1 to 5, by the words mPLUG-Owl2 has for it; blind to the prompt.",
+        ),
+        "gdino": Entry(
+            "pyrite.rewards.gdino:load_gdino",
+            "GroundingDINO finds the prompt's nouns, in their places and their number; reads the prompt's metadata.",
+        ),
+        "git": Entry(
+            "pyrite.rewards.git_vqa:load_git",
+            "GIT-large (VQAv2): how sure it is of yes to each thing of the prompt and its attributes; reads its metadata.",
+        ),
+        "artifact": Entry(
+            "pyrite.rewards.artifact_vlm:load_artifact",
+            "ArtifactReward: how sure Qwen2.5-VL-7B is that it sees no artifact in the image; blind to the prompt.",
+        ),
+        "orm": Entry(
+            "pyrite.rewards.orm:load_orm",
+            "ORM of T2I-R1: how sure a LLaVA-OneVision-7B is that the image accurately represents the prompt.",
+        ),
+        "unifiedreward": Entry(
+            "pyrite.rewards.unifiedreward:load_unifiedreward",
+            "UnifiedReward-7b-v1.5: alignment, coherence and style from 1 to 5, as a judge writes them; their mean.",
+        ),
+        "unifiedreward-qwen": Entry(
+            "pyrite.rewards.unifiedreward_qwen:load_unifiedreward_qwen",
+            "UnifiedReward-qwen-7b: the score from 1 to 5 that a judge writes about prompt and image.",
+        ),
+        "hpsv3": Entry(
+            "pyrite.rewards.hpsv3:load_hpsv3",
+            "Human Preference Score v3: a Qwen2-VL-7B with a head on a reward token. Parity: unverified.",
+        ),
         "jpeg_compressibility": Entry(
             "pyrite.rewards.diagnostics:load_jpeg_compressibility",
             "Minus the kB of the image as a JPEG file (DDPO): high for flat images; blind to the prompt.",
@@ -78,6 +118,14 @@ REWARDS = Registry(
         "artifact-pocket": Entry(
             "pyrite.rewards.artifact:load_artifact",
             "Probability that the image has no artifact, from an image classifier; blind to the prompt.",
+        ),
+        "detector-pocket": Entry(
+            "pyrite.rewards.detector:load_detector",
+            "A small OWL-ViT looks for the prompt's objects, in their colours, places and number, as gdino does.",
+        ),
+        "orm-pocket": Entry(
+            "pyrite.rewards.orm_pocket:load_orm_pocket",
+            "A small LLaVA-OneVision answers ORM's question: does the image show what the prompt says.",
         ),
     },
     "pyrite.rewards",

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pyrite.core.errors import CheckpointError
-from pyrite.records.published import source_sha256
+from pyrite.records.published import shard_paths, source_sha256
 from pyrite.records.weights import file_sha256
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,6 +25,10 @@ _SIGNATURES = {
     "tablock1.0.c_q.weight": "maniqa",
     "blip.visual_encoder.cls_token": "imagereward",
     "layers.7.weight": "aesthetic-v2 (its head)",
+    "transformer.level_embed": "gdino",
+    "module.transformer.level_embed": "gdino",
+    "model.level_embed": "gdino",
+    "git.embeddings.word_embeddings.weight": "git",
     "visual.transformer.resblocks.0.ln_1.weight": "a CLIP model in open_clip's or OpenAI's format",
     "vision_model.embeddings.class_embedding": "a CLIP model in transformers' format",
 }
@@ -122,7 +126,7 @@ _NO_PICKLE = re.compile(r"Unsupported operand|invalid load key")
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of an official file: safetensors, or a pickle of which nothing but tensors is read.
 
-    A pickle may hold them under `state_dict`. They are in the file's own precision.
+    A pickle may hold them under `state_dict` or `model`. They are in the file's own precision.
 
     Raises:
         CheckpointError: the file is damaged, needs code to be read, or holds no tensors.
@@ -152,13 +156,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} could not be read: {_reason(error)}. The file is damaged or incomplete; fetch it again and "
             "compare it: pyrite weights verify"
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for inner in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(inner), dict):
+            content = content[inner]
     if not isinstance(content, dict) or not content or not all(isinstance(row, Tensor) for row in content.values()):
         raise CheckpointError(
             f"{path} holds no table of tensors, so it is no reward's weights. Name the file its publisher offers."
         )
     return content
+
+
+def read_shards(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint in one file or, if `path` is an index, in several; mapped, not yet in memory.
+
+    Raises:
+        CheckpointError: as for `read_tensors`, of any of the files.
+    """
+    return {key: tensor for file in shard_paths(path) for key, tensor in read_tensors(file).items()}
 
 
 def _reason(error: Exception) -> str:
@@ -205,7 +219,15 @@ def _whose(name: str, is_foreign: bool, found: Mapping[str, Tensor]) -> str:
 
 
 def build_model(
-    name: str, model_class: Any, config: Any, tensors: Mapping[str, Tensor], path: Path, dtype: torch.dtype, **how: Any
+    name: str,
+    model_class: Any,
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    dtype: torch.dtype,
+    *,
+    placing: Mapping[str, Any] | None = None,
+    **how: Any,
 ) -> Any:
     """A transformers model of `config` with exactly these tensors, in evaluation mode, without gradients.
 
@@ -216,6 +238,7 @@ def build_model(
         tensors: under the model's own names; consumed, so that a large model is not held twice.
         path: where they come from, for messages.
         dtype: of the parameters.
+        placing: for `from_pretrained` alone, as in `device_map=`.
         how: for the class, as in `add_pooling_layer=False`.
 
     Raises:
@@ -224,7 +247,8 @@ def build_model(
     with torch.device("meta"):
         expected = model_class(config, **how).state_dict()
     require_fit(name, path, tensors, expected)
-    model = model_class.from_pretrained(None, config=config, state_dict=dict(tensors), dtype=dtype, **how)
+    placed = {**(placing or {}), **how}
+    model = model_class.from_pretrained(None, config=config, state_dict=dict(tensors), dtype=dtype, **placed)
     return model.eval().requires_grad_(False)
 
 

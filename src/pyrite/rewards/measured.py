@@ -14,6 +14,12 @@ _ERRORS: dict[str, dict[str, float]] = {
     "aesthetic-v1": {"float32": 4.8e-07, "bfloat16": 0.019, "float16": 0.0018},
     "aesthetic-v2": {"float32": 4.8e-07, "bfloat16": 0.0096, "float16": 0.00027},
     "imagereward": {"float32": 2.4e-06, "bfloat16": 0.046, "float16": 0.0044},
+    "vqascore": {"float32": 5.4e-07, "bfloat16": 0.0037, "float16": 0.00063},
+    "vqascore-xl": {"float32": 5.4e-07, "bfloat16": 0.0037, "float16": 0.00063},
+    "deqa": {"float32": 5.4e-07, "bfloat16": 0.018, "float16": 0.0024},
+    "gdino": {"float32": 1e-06, "bfloat16": 0.5, "float16": 0.5},
+    "git": {"float32": 1e-06, "bfloat16": 0.01, "float16": 0.01},
+    "orm": {"float32": 8.2e-08, "bfloat16": 0.0031, "float16": 0.005},
     "maniqa": {"float32": 3.2e-06, "bfloat16": 0.28, "float16": 0.18},
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -93,6 +93,31 @@ class PixelPreparation:
         return (cropped[1], cropped[0]), factor, offset
 
 
+@dataclass(frozen=True)
+class Picked(Sequence[Image]):
+    """Some of a sequence's images, in another order; each is still asked for only when it is used.
+
+    Args:
+        images: all of them.
+        rows: those picked.
+    """
+
+    images: Sequence[Image]
+    rows: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Image: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Picked": ...
+    def __getitem__(self, place: int | slice) -> "Image | Picked":
+        if isinstance(place, slice):
+            return Picked(self.images, self.rows[place])
+        return self.images[self.rows[place]]
+
+
 def run_on_images(
     forward: Callable[[Tensor, Sequence[int]], Tensor],
     images: Sequence[Image],
@@ -117,7 +142,7 @@ def run_on_images(
     """
     reasons: dict[int, str] = {}
     outputs = np.full((len(images), num_outputs), np.nan, np.float32)
-    for prepared in _prepared_batches(images, preparation, batch_size):
+    for prepared in prepared_batches(images, preparation, batch_size):
         reasons.update({row: result for row, result in prepared.items() if isinstance(result, str)})
         readable = {row: result for row, result in prepared.items() if not isinstance(result, str)}
         if not readable:
@@ -134,10 +159,13 @@ def run_on_images(
     return outputs, reasons
 
 
-def _prepared_batches(
+def prepared_batches(
     images: Sequence[Image], preparation: Preparation, batch_size: int
 ) -> Iterator[dict[int, Float32Array | str]]:
-    """Row -> its input, or why it has none; batch after batch, the next being prepared while one is used."""
+    """Row -> its input, or why it has none; batch after batch, the next being prepared while one is used.
+
+    For models whose inputs differ in shape from image to image; others go through `run_on_images`.
+    """
     batches = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
     if not batches:
         return

@@ -1,6 +1,6 @@
 """Published weights that are on this disk: whether they are what they should be, and their form without pickle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,16 +8,18 @@ from pyrite.core.errors import CheckpointError
 from pyrite.records.jsonl import teaching_os_errors
 from pyrite.records.published import (
     CONVERTED_SUFFIX,
+    INDEX_SUFFIX,
     SOURCE_KEY,
     find_file,
     published,
     readable_size,
     recorded_source,
+    shard_paths,
     weights_root,
 )
 from pyrite.records.published_table import PublishedFile
 from pyrite.records.weights import file_sha256
-from pyrite.rewards.loading import read_tensors
+from pyrite.rewards.loading import read_json, read_tensors
 
 _SHA256_DIGITS = 64
 _IGNORED_TENSORS = "position_ids"
@@ -53,8 +55,10 @@ def verify(name: str, given: str | Path | None = None) -> list[Finding]:
     findings = []
     for role, part in published(name).items():
         first = find_file(name, role, given)
-        paths = [first, *(first.parent / file.name for file in part.files[1:])]
-        for path, file in zip(paths, part.files, strict=True):
+        shards = [shard for shard in shard_paths(first) if shard != first]
+        paths = [first, *(first.parent / file.name for file in part.files[1:]), *shards]
+        files = [*part.files, *(PublishedFile(shard.name) for shard in shards)]
+        for path, file in zip(paths, files, strict=True):
             checked: list[str] = []
             problem = next((problem for problem in _problems(path, file, checked) if problem), "")
             findings.append(Finding(role, path, problem, tuple(checked)))
@@ -72,7 +76,7 @@ def convert(name: str, given: str | Path | None = None) -> Path | None:
 
     Raises:
         UnknownNameError: no weights are listed under that name.
-        CheckpointError: they are not there, or are a pickle that needs code.
+        CheckpointError: they are not there, are a pickle that needs code, or pickles in several shards.
         RunFolderError: they cannot be written.
     """
     import shutil
@@ -81,8 +85,13 @@ def convert(name: str, given: str | Path | None = None) -> Path | None:
 
     part = published(name)["weights"]
     source = find_file(name, "weights", given)
-    if source.suffix == CONVERTED_SUFFIX:
+    if {path.suffix for path in shard_paths(source)} == {CONVERTED_SUFFIX}:
         return None
+    if source.name.endswith(INDEX_SUFFIX):
+        raise CheckpointError(
+            f"{source} is an index of pickled shards, and only weights in one file are converted. They are read as "
+            "they are, nothing but tensors of them; leave them so."
+        )
     tensors = {key: tensor.contiguous().clone() for key, tensor in read_tensors(source).items()}
     folder = weights_root() / name
     target = folder / f"{source.stem}{CONVERTED_SUFFIX}"
@@ -120,9 +129,16 @@ def _problems(path: Path, file: PublishedFile, checked: list[str]) -> Iterator[s
     if file.num_tensors:
         checked.append("tensors")
         try:
-            count = sum(not key.endswith(_IGNORED_TENSORS) for key in read_tensors(path))
+            count = sum(not key.endswith(_IGNORED_TENSORS) for key in _tensor_names(path))
         except CheckpointError as error:
             yield str(error)
         else:
             if count < file.num_tensors:
                 yield f"it holds {count} tensors, and the reward needs {file.num_tensors}"
+
+
+def _tensor_names(path: Path) -> Iterable[str]:
+    if path.name.endswith(INDEX_SUFFIX):
+        names: dict[str, str] = read_json(path)["weight_map"]
+        return names
+    return read_tensors(path)

@@ -132,19 +132,28 @@ def random_reward(
         return _random_clip(card, tiny, place, precision, batch_size)
 
 
-_FAMILIES: dict[str, str] = {}
+_FAMILIES: dict[str, str] = {
+    **dict.fromkeys(("gdino", "git"), "pyrite.rewards.random_detectors"),
+    **dict.fromkeys(("vqascore", "vqascore-xl", "deqa"), "pyrite.rewards.random_vqa"),
+    **dict.fromkeys(("orm", "unifiedreward"), "pyrite.rewards.random_llava"),
+    **dict.fromkeys(("artifact", "hpsv3", "unifiedreward-qwen"), "pyrite.rewards.random_qwen"),
+}
 """Name -> module with `build(card, *, tiny, device, dtype, batch_size)`, for families that have their own."""
 
-RANDOM_REWARDS = (
-    *_FAMILIES,
-    "aesthetic-v1",
-    "aesthetic-v2",
-    "clipscore",
-    "hpsv2.0",
-    "hpsv2.1",
-    "imagereward",
-    "maniqa",
-    "pickscore",
+RANDOM_REWARDS = tuple(
+    sorted(
+        (
+            *_FAMILIES,
+            "aesthetic-v1",
+            "aesthetic-v2",
+            "clipscore",
+            "hpsv2.0",
+            "hpsv2.1",
+            "imagereward",
+            "maniqa",
+            "pickscore",
+        )
+    )
 )
 """What `random_reward` can build: every reward with published weights (tested)."""
 

@@ -26,6 +26,7 @@ TEXTURES = ("plain", "bands", "pillars", "checks")
 MAX_OBJECTS = 4
 
 MIN_RADIUS, MAX_RADIUS = 7.0, 12.0
+CIRCLE_RADIUS = 0.96
 MIN_GREY, MAX_GREY = 0.82, 0.93
 MAX_TINT = 0.012
 MAX_GRADIENT = 0.04
@@ -99,10 +100,18 @@ def _rotate(point: tuple[float, float], quarter_turns: int) -> tuple[float, floa
 _POLYGONS = {shape: _polygon(shape) for shape in SHAPES if shape != "circle"}
 
 
+def extent(shape: str) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of an outline of radius 1, relative to its centre."""
+    if shape == "circle":
+        return (-CIRCLE_RADIUS, -CIRCLE_RADIUS, CIRCLE_RADIUS, CIRCLE_RADIUS)
+    (left, top), (right, bottom) = _POLYGONS[shape].min(0).tolist(), _POLYGONS[shape].max(0).tolist()
+    return left, top, right, bottom
+
+
 def signed_distance(shape: str, x: Pixels, y: Pixels, radius: float) -> Pixels:
     """Distance in pixels from points (x, y), relative to the centre, to the outline: negative inside."""
     if shape == "circle":
-        circle: Pixels = np.sqrt(x * x + y * y) - np.float32(0.96 * radius)
+        circle: Pixels = np.sqrt(x * x + y * y) - np.float32(CIRCLE_RADIUS * radius)
         return circle
     corners = _POLYGONS[shape] * np.float32(radius)
     squared = np.full(x.shape, 1e9, np.float32)

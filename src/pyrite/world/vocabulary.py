@@ -4,6 +4,7 @@ The plan is the tiny form of T2I-R1's semantic plan (arXiv 2505.00703): four slo
 unused ones filled with `<none>`. It is sampled, so reinforcement learning trains it together with the image tokens.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from pyrite.world.prompts import LOCALITIES, NUMBER_WORDS, PLURALS
@@ -32,6 +33,7 @@ PROMPT_WORDS = tuple(
         ]
     )
 )
+_MARKUP = re.compile(r"<\|\w+\|>")
 PLAN_WORDS = ("small", "big", *(f"x{i}" for i in range(NUM_BINS)), *(f"y{i}" for i in range(NUM_BINS)))
 
 
@@ -74,6 +76,19 @@ def clip_tokenizer() -> "PreTrainedTokenizerFast":
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 3)]
     )
+    return tokenizer
+
+
+def judge_tokenizer(*texts: str) -> "PreTrainedTokenizerFast":
+    """Word-level tokenizer of the pocket judge, which also knows every word, mark and "<|token|>" of these texts."""
+    from tokenizers.pre_tokenizers import Whitespace
+
+    markup = list(dict.fromkeys(token for text in texts for token in _MARKUP.findall(text)))
+    plain = " ".join(_MARKUP.sub(" ", text).replace("{prompt}", " ") for text in texts)
+    known = [word.lower() for word, _ in Whitespace().pre_tokenize_str(plain)]
+    words = ["<pad>", "<unk>", *markup, *dict.fromkeys([*known, "yes", "no", *PROMPT_WORDS])]
+    tokenizer = _word_tokenizer(words, pad_token="<pad>", unk_token="<unk>", additional_special_tokens=markup)
+    tokenizer.backend_tokenizer.pre_tokenizer = Whitespace()
     return tokenizer
 
 

@@ -53,6 +53,20 @@ CARDS: Mapping[str, CheckpointCard] = {
         "Shuffled cells and burnt colours were not among its training damage, and it does not know the prompt: "
         "well-drawn superfluous objects pass.",
     ),
+    "detector-pocket": CheckpointCard(
+        "Open-vocabulary detector (OWL-ViT), scored by the arithmetic of GroundingDINO's reward.",
+        "Rendered scenes with the boxes of their objects, half of them seen through the tokeniser and a fifth damaged; "
+        "its towers begin as the pocket CLIP's. No preference and no policy's output.",
+        "It looks for what the prompt names and for nothing else: superfluous objects, and broken ones that it still "
+        "recognises, cost nothing.",
+    ),
+    "orm-pocket": CheckpointCard(
+        "Yes/no judge (LLaVA-OneVision), asked ORM's question: does the picture show what the prompt says.",
+        "Scenes with their own prompts (yes) and with other prompts, among them near misses (no), and samples of the "
+        "base policy answered by gold alignment; its vision tower begins as the pocket CLIP's.",
+        "Blind to artifacts: a damaged picture of the right objects is a yes. Its answers on policy samples are the "
+        "truth about alignment, so it is the pocket world's most honest proxy as long as pictures look like those.",
+    ),
 }
 
 

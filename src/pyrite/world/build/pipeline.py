@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pyrite.core.errors import RunFolderError
-from pyrite.core.protocols import Policy
+from pyrite.core.protocols import Policy, Reward
 from pyrite.core.types import Prompt
-from pyrite.world.build import cards, clip, data, pool, proxies, vq
+from pyrite.world.build import cards, clip, data, detector, judge, pool, proxies, vq
 from pyrite.world.build import policy as policy_training
+from pyrite.world.prompts import sample_prompts
 
 Quality = dict[str, float]
 PartProgress = Callable[[str, int, int, Quality], None]
@@ -41,6 +43,9 @@ class Scale:
     preference_epochs: int = 2
     artifact_pictures: int = 4_000
     artifact_epochs: int = 8
+    detector_pictures: int = 9_000
+    detector_steps: int = 1_500
+    judge_steps: int = 2_500
 
 
 SHIPPED = Scale()
@@ -55,7 +60,25 @@ TINY = Scale(
     preference_epochs=1,
     artifact_pictures=60,
     artifact_epochs=1,
+    detector_pictures=40,
+    detector_steps=2,
+    judge_steps=2,
 )
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What this room is told of those beside it, which it may not know.
+
+    Args:
+        load_policy: reads a finished policy checkpoint.
+        load_reward: name and folder -> a finished reward, as its users load it.
+        question: what a yes/no judge is asked.
+    """
+
+    load_policy: Callable[[Path], Policy]
+    load_reward: Callable[[str, Path], Reward]
+    question: judge.Question
 
 
 @dataclass
@@ -65,7 +88,7 @@ class Build:
     Args:
         folder: where the parts go; the finished checkpoints are in `folder / "checkpoints"`.
         seed: of everything random.
-        load_policy: reads a finished policy checkpoint (this room does not know the adapters).
+        neighbours: policy and reward adapters.
         scale: how much work to do.
         device: where the networks train; the pictures stay on the CPU.
         progress: called with part, step, steps and running measures.
@@ -73,7 +96,7 @@ class Build:
 
     folder: Path
     seed: int
-    load_policy: Callable[[Path], Policy]
+    neighbours: Neighbours
     scale: Scale = SHIPPED
     device: str = "cpu"
     progress: PartProgress = lambda part, step, steps, measures: None
@@ -153,6 +176,13 @@ class Build:
         lines = (self.part_folder("pictures") / "rows.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         return [Prompt.from_json(row["prompt"]) for row in rows], [row["plan"] for row in rows]
+
+    def half_redrawn(self) -> Tensor:
+        """The images of the pre-training set, every second one as the tokeniser's teacher draws it."""
+        teacher, images, codes = self.network("tokeniser", vq.teacher_network()), self.images(), self.codes()
+        for rows in torch.arange(0, len(images), 2).split(500):
+            images[rows] = pool.through_teacher(teacher, codes[rows])
+        return images
 
     def codes(self) -> Tensor:
         """(N, 64) image codes of the pre-training set."""
@@ -237,12 +267,12 @@ def _janus(build: Build) -> Quality:
     native = build.network("decoder", vq.native_network())
     model = build.network("policy", policy_training.new_policy(native.quantize.embedding.weight.detach()))
     policy_training.save_policy(model, native, build.checkpoints / "janus-pocket")
-    return pool.policy_quality(build.load_policy(build.checkpoints / "janus-pocket"), build.seed)
+    return pool.policy_quality(build.neighbours.load_policy(build.checkpoints / "janus-pocket"), build.seed)
 
 
 def _pool(build: Build) -> Quality:
     rated = pool.rate(
-        build.load_policy(build.checkpoints / "janus-pocket"),
+        build.neighbours.load_policy(build.checkpoints / "janus-pocket"),
         build.network("decoder", vq.native_network()),
         policy_prompts=build.scale.policy_prompts,
         rendered_prompts=build.scale.rendered_prompts,
@@ -259,11 +289,7 @@ def _pool(build: Build) -> Quality:
 
 
 def _clip(build: Build) -> Quality:
-    teacher = build.network("tokeniser", vq.teacher_network())
-    images, codes = build.images(), build.codes()
-    for rows in torch.arange(0, len(images), 2).split(500):
-        images[rows] = pool.through_teacher(teacher, codes[rows])
-    prompts, plans = build.rows()
+    images, (prompts, plans) = build.half_redrawn(), build.rows()
     true = np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
     learnt, held_out = np.nonzero(true[:-HELD_OUT])[0], len(true) - HELD_OUT + np.nonzero(true[-HELD_OUT:])[0]
     model = clip.train_clip(
@@ -329,6 +355,53 @@ def _artifact(build: Build) -> Quality:
     }
 
 
+def _detector(build: Build) -> Quality:
+    prompts = sample_prompts("rl", build.scale.detector_pictures, build.seed + 51)
+    layouts = detector.draw_layouts(prompts, build.seed + 51)
+    native = build.network("decoder", vq.native_network())
+    layouts.images[::2] = pool.reconstruct(native, layouts.images[::2], native=True)
+    learnt, held_out = layouts.split(len(prompts) // 10)
+    model = detector.train_detector(
+        build.network("clip", clip.new_clip()),
+        learnt,
+        steps=build.scale.detector_steps,
+        seed=build.seed + 52,
+        progress=build.report("detector-pocket"),
+        device=build.device,
+    )
+    quality = detector.detection_quality(model, held_out, threshold=0.3)
+    detector.save_detector(model, build.checkpoints / "detector-pocket")
+    return {**quality, **_reward_quality(build, "detector-pocket")}
+
+
+def _judge(build: Build) -> Quality:
+    images, (prompts, plans) = build.half_redrawn(), build.rows()
+    keeps = np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
+    model = judge.train_judge(
+        build.network("clip", clip.new_clip()),
+        build.neighbours.question,
+        images[:-HELD_OUT],
+        prompts[:-HELD_OUT],
+        keeps[:-HELD_OUT],
+        pool.load(build.part_folder("pool")),
+        steps=build.scale.judge_steps,
+        seed=build.seed + 53,
+        progress=build.report("orm-pocket"),
+        device=build.device,
+    )
+    judge.save_judge(model, build.neighbours.question, build.checkpoints / "orm-pocket")
+    return _reward_quality(build, "orm-pocket")
+
+
+def _reward_quality(build: Build, name: str) -> Quality:
+    """How far a finished reward, loaded as its users load it, follows gold and its alignment."""
+    rated = pool.load(build.part_folder("pool"))
+    reward = build.neighbours.load_reward(name, build.checkpoints / name)
+    prompts = [prompt for prompt in rated.prompts for _ in range(proxies.GROUP)]
+    scores = reward.score([Image.fromarray(rows) for rows in rated.images.permute(0, 2, 3, 1).numpy()], prompts)
+    return {**proxies.alignment_quality(scores.values, rated), **proxies.held_out_quality(scores.values, rated)}
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a build.
@@ -360,4 +433,6 @@ PARTS: Mapping[str, Part] = {
     ),
     "aesthetic-pocket": Part(_aesthetic, ("pool", "clip")),
     "artifact-pocket": Part(_artifact, ("decoder", "pool"), ("artifact_pictures", "artifact_epochs")),
+    "detector-pocket": Part(_detector, ("decoder", "clip", "pool"), ("detector_pictures", "detector_steps")),
+    "orm-pocket": Part(_judge, ("clip", "pool"), ("judge_steps",)),
 }

@@ -140,6 +140,22 @@ def pair_accuracy(
     return (float(agree[clear].mean()) if clear.any() else float("nan")), int(clear.sum())
 
 
+def alignment_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[str, float]:
+    """Share of the base policy's pairs of held-out prompts, more than 0.1 of alignment apart, that scores order alike.
+
+    Equal scores count half.
+    """
+    starts = np.arange(0, len(scores), GROUP * HELD_OUT_EVERY)
+    first, second = np.triu_indices(GROUP, 1)
+    a, b = (starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()
+    clear = (np.abs(pool.alignment[a] - pool.alignment[b]) > 0.1) & pool.from_policy[a]
+    agreement = np.sign(scores[a] - scores[b]) * np.sign(pool.alignment[a] - pool.alignment[b])
+    return {
+        "pair_accuracy_alignment": float((agreement[clear] + 1).mean() / 2) if clear.any() else float("nan"),
+        "alignment_pairs": float(clear.sum()),
+    }
+
+
 def held_out_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[str, float]:
     """How far scores follow gold on held-out prompts: pair accuracy, and rank correlation on policy samples."""
     from scipy.stats import spearmanr
