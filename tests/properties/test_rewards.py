@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,3 +333,15 @@ def test_a_changed_weight_changes_the_key(
     changed = pyrite.load_reward(name, **options, device="cpu")
     assert changed.card.revision != load(name).card.revision
     assert changed.card.store_key != load(name).card.store_key
+
+
+def test_all_rewards_live_in_one_process(load: Callable[[str], Reward]) -> None:
+    """Each loaded beside all others scores as it does alone, whoever scored before it, and needs nobody's clone."""
+    images, prompts = batch()
+    rewards = [load(name) for name in REWARDS.names()]
+    first = [reward.score(images, prompts) for reward in rewards]
+    again = [reward.score(images, prompts) for reward in reversed(rewards)][::-1]
+    for reward, before, after in zip(rewards, first, again, strict=True):
+        np.testing.assert_array_equal(before.values, after.values, err_msg=reward.card.name)
+        assert len(before) == len(images)
+    assert not {"torchvision", "timm", "open_clip", "llava", "groundingdino", "t2v_metrics"} & set(sys.modules)

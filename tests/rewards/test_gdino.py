@@ -69,7 +69,7 @@ def model() -> Any:
 @pytest.fixture(scope="module")
 def official(model: Any) -> tuple[GDinoReward, Scores, list[list[Detection]]]:
     """Every golden image and prompt through the reward in its reference mode, at the official size."""
-    reward = gdino_reward(model, GivenIds(), "tiny", mode="reference")
+    reward = gdino_reward(model, GivenIds(), "tiny", preparation=DetectorPixels(), mode="reference")
     images = [opened(row["image"]) for row in ROWS]
     return reward, *reward._look(images, PROMPTS)
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 BYTES_OF = {"float32": 4, "bfloat16": 2}
 
-EXACT = ("maniqa",)
-"""Half precision moves its scores by a tenth of their range and more (docs/reference/parity.md)."""
+EXACT = ("gdino", "maniqa")
+"""Weights that stay in float32: the detector's always do, and half precision moves MANIQA's scores by a tenth of their
+range and more (docs/reference/parity.md)."""
 
 LARGE = 2_000_000_000
 """Models of more parameters than this are published in half precision."""

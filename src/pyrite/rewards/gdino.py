@@ -316,7 +316,7 @@ def gdino_reward(
     tokenizer: Any,
     revision: str,
     *,
-    preparation: DetectorPixels = DetectorPixels(),
+    preparation: DetectorPixels,
     mode: Mode = "fixed",
     box_threshold: float = BOX_THRESHOLD,
     dtype: torch.dtype = torch.float32,
