@@ -6,7 +6,8 @@ from pyrite.core.errors import UnknownNameError
 from pyrite.evaluation.throughput import grpo_batch
 from pyrite.records.published import published_names
 from pyrite.rewards.clip import ClipReward
-from pyrite.rewards.random_weights import RANDOM_REWARDS, StandInTokenizer, as_in_a_plain_loop, random_reward
+from pyrite.rewards.random_parts import StandInTokenizer
+from pyrite.rewards.random_weights import RANDOM_REWARDS, as_in_a_plain_loop, random_reward
 
 
 def test_every_published_reward_has_a_random_form() -> None:

@@ -55,7 +55,7 @@ REWARDS = Registry(
         ),
         "git": Entry(
             "pyrite.rewards.git_vqa:load_git",
-            "GIT-large (VQAv2): how sure it is of yes to each thing of the prompt and its attributes; reads its metadata.",
+            "GIT-large (VQAv2): how sure it is of yes to each thing of the prompt with its attribute; reads metadata.",
         ),
         "artifact": Entry(
             "pyrite.rewards.artifact_vlm:load_artifact",

@@ -21,7 +21,7 @@ from pyrite.core.errors import CheckpointError
 from pyrite.core.types import FloatArray, Image, Prompt, Scores
 from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
 from pyrite.rewards.images import check_pairs
-from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, load_model
+from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, load_model, load_tokenizer
 from pyrite.rewards.pixels import PixelPreparation, Preparation, run_on_images
 from pyrite.rewards.preprocessing import Float32Array
 from pyrite.rewards.texts import Memory, TextReader
@@ -175,13 +175,7 @@ def _load(
 
     folder = resolve_checkpoint(weights or name)
     model = load_model(CLIPModel, folder, model_type="clip", config=config, dtype=choose_dtype(dtype))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no tokenizer could be read from {folder}: {error}. A preference model reads prompts with the tokenizer "
-            "it was trained with. Save it into the folder."
-        ) from error
+    tokenizer = load_tokenizer(AutoTokenizer, folder)
     refuse_foreign_tokenizer(folder, model.config.text_config, tokenizer)
     reader = TextReader(tokenizer, model.config.text_config.max_position_embeddings)
     scale = float(model.logit_scale.float().exp()) if scaled else 1.0

@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyrite.core.cards import RewardCard
-from pyrite.core.errors import CheckpointError
 from pyrite.core.types import Image, Prompt, Scores
 from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
 from pyrite.rewards.boxes import Detection
 from pyrite.rewards.clip import refuse_foreign_tokenizer
 from pyrite.rewards.gdino import score_detections, why_unscored
 from pyrite.rewards.images import check_pairs
-from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, load_model
+from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, load_model, load_tokenizer
 from pyrite.rewards.pixels import Picked, PixelPreparation, Preparation, run_on_images
 from pyrite.rewards.texts import Memory, TextReader
 
@@ -171,13 +170,7 @@ def load_detector(
 
     folder = resolve_checkpoint(weights or NAME)
     model = load_model(OwlViTForObjectDetection, folder, model_type="owlvit", config=config, dtype=choose_dtype(dtype))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no tokenizer could be read from {folder}: {error}. A detector reads what it looks for with the tokenizer "
-            "it was trained with. Save it into the folder."
-        ) from error
+    tokenizer = load_tokenizer(AutoTokenizer, folder)
     words = model.config.text_config
     refuse_foreign_tokenizer(folder, words, tokenizer)
     card = RewardCard(

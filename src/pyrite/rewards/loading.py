@@ -119,6 +119,25 @@ def _library_config(found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any
     return AutoConfig.for_model(whole.pop("model_type"), **whole)
 
 
+def load_tokenizer(tokenizer_class: Any, folder: Path) -> Any:
+    """A tokenizer from the folder of a checkpoint.
+
+    Args:
+        tokenizer_class: has `from_pretrained`.
+        folder: of the checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    try:
+        return tokenizer_class.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"no tokenizer could be read from {folder}: {error}. A model reads with the tokenizer it was trained with. "
+            "Save it into the folder."
+        ) from error
+
+
 # What torch says of bytes that are no pickle instruction at all.
 _NO_PICKLE = re.compile(r"Unsupported operand|invalid load key")
 

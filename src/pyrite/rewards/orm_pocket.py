@@ -14,7 +14,7 @@ from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
 from pyrite.rewards.chat import ChatVocabulary
 from pyrite.rewards.images import check_pairs
 from pyrite.rewards.llava_onevision import LlavaOneVision
-from pyrite.rewards.loading import choose_device, choose_dtype, load_model
+from pyrite.rewards.loading import choose_device, choose_dtype, load_model, load_tokenizer
 from pyrite.rewards.orm import OFFICIAL_TEMPERATURE, OrmReward, orm_reward
 from pyrite.rewards.pixels import Picked
 
@@ -75,13 +75,7 @@ def load_orm_pocket(
         config=config,
         dtype=choose_dtype(dtype),
     )
-    try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"no tokenizer could be read from {folder}: {error}. A judge reads its question with the tokenizer it was "
-            "trained with. Save it into the folder."
-        ) from error
+    tokenizer = load_tokenizer(PreTrainedTokenizerFast, folder)
     words = model.config.text_config
     if len(tokenizer) != words.vocab_size:
         raise CheckpointError(

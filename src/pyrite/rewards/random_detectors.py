@@ -1,7 +1,6 @@
 """GroundingDINO and GIT with random weights, for measuring speed and memory: see `random_weights.py`."""
 
 import dataclasses
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from pyrite.rewards.gdino_weights import gdino_config
 from pyrite.rewards.git_vqa import git_reward
 from pyrite.rewards.pixels import PixelPreparation
 from pyrite.rewards.preprocessing import CLIP_MEAN, CLIP_STD
-from pyrite.rewards.random_weights import StandInTokenizer
+from pyrite.rewards.random_parts import StandInTokenizer, ready
 from pyrite.rewards.texts import TextReader
 
 _TINY_LAYERS = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -60,7 +59,7 @@ def _random_gdino(card: RewardCard, tiny: bool, device: torch.device, dtype: tor
     model = GroundingDinoForObjectDetection(gdino_config(_TINY_GDINO if tiny else None))
     model.model.text_backbone.set_attn_implementation("sdpa")
     reward = gdino_reward(
-        _ready(model, device, torch.float32),
+        ready(model, device, torch.float32),
         StandInTokenizer(FIRST, LAST, 0, model.config.text_config.vocab_size),
         card.revision,
         preparation=DetectorPixels(_TINY_SIDE, 2 * _TINY_SIDE) if tiny else DetectorPixels(),
@@ -84,10 +83,6 @@ def _random_git(card: RewardCard, tiny: bool, device: torch.device, dtype: torch
         image_std=CLIP_STD.ravel().tolist(),
     )
     reader = TextReader(StandInTokenizer(FIRST, LAST, 0, shape.vocab_size), shape.max_position_embeddings)
-    model = _ready(GitForCausalLM(shape), device, dtype)
+    model = ready(GitForCausalLM(shape), device, dtype)
     reward = git_reward(model, reader, PixelPreparation(pixels), card.revision, batch_size=batch_size)
     return dataclasses.replace(reward, card=card)
-
-
-def _ready(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    return model.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -1,25 +1,19 @@
 """ORM and UnifiedReward with random weights and a stand-in for their vocabulary: see `random_weights.py`."""
 
 import dataclasses
-import math
-import re
-import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import nn
 
 from pyrite.core.cards import RewardCard
 from pyrite.core.protocols import Reward
 from pyrite.rewards import orm, unifiedreward
 from pyrite.rewards.llava_onevision import LlavaOneVision
 from pyrite.rewards.llava_weights import TOWER
+from pyrite.rewards.random_parts import StandInVocabulary, drawn
 from pyrite.rewards.replies import AXES
 
 _SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *orm.ANSWERS)
-# Words and what stands between them: about as many pieces as Qwen's vocabulary makes of English.
-_PIECE = re.compile(r"\w+|[^\w\s]|\n+")
 _REPLY_LENGTH = 200
 """About as many tokens as a judge's reply of three scores and a list of the caption's words has."""
 
@@ -53,35 +47,6 @@ _MOST_TILES = 6
 _MOST_CROPS = 9.0
 
 
-@dataclasses.dataclass(frozen=True)
-class StandInVocabulary:
-    """One id for each word, from its hash; any reply reads as three scores.
-
-    Args:
-        num_ids: the last of them are special tokens.
-    """
-
-    num_ids: int
-
-    @property
-    def pad_id(self) -> int:
-        """That of "<|endoftext|>"."""
-        return self.token("<|endoftext|>")
-
-    def words(self, text: str) -> list[int]:
-        """An id for each word and mark."""
-        return [zlib.crc32(piece.encode()) % (self.num_ids - len(_SPECIALS)) for piece in _PIECE.findall(text)]
-
-    def token(self, name: str) -> int:
-        """The id of a special token or an answer."""
-        return self.num_ids - len(_SPECIALS) + _SPECIALS.index(name)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """Scores that the ids decide, as a judge would write them."""
-        lines = (f"{axis} Score (1-5): {1 + sum(ids[place::3]) % 41 / 10:.1f}" for place, axis in enumerate(AXES))
-        return "\n".join(lines)
-
-
 def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dtype, batch_size: int) -> Reward:
     """`orm` or `unifiedreward`, by the card's name; the weights come from torch's generator as it stands.
 
@@ -93,7 +58,7 @@ def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dt
         batch_size: images per forward pass.
     """
     model = random_llava(tiny=tiny, device=device, dtype=dtype)
-    vocabulary = StandInVocabulary(int(model.model.config.text_config.vocab_size))
+    vocabulary = StandInVocabulary(int(model.model.config.text_config.vocab_size), _SPECIALS, _reply)
     card = dataclasses.replace(card, reads_prompt=True)
     if card.name == orm.NAME:
         rated = orm.orm_reward(model, vocabulary, card.revision, batch_size=batch_size)
@@ -113,7 +78,12 @@ def random_llava(*, tiny: bool, device: torch.device, dtype: torch.dtype) -> Lla
         device: where it computes.
         dtype: of the parameters.
     """
-    from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        Qwen2Config,
+        SiglipVisionConfig,
+    )
 
     text = {**_TEXT, **(_TINY_TEXT if tiny else {})}
     tower = {**TOWER, **(_TINY_TOWER if tiny else {})}
@@ -125,23 +95,12 @@ def random_llava(*, tiny: bool, device: torch.device, dtype: torch.dtype) -> Lla
         vision_config=SiglipVisionConfig(**tower, vision_use_head=False),
         tie_word_embeddings=False,
     )
-    return LlavaOneVision(_drawn(shape, device, dtype), grids, _MOST_CROPS, int(text["max_position_embeddings"]))
-
-
-def _drawn(shape: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model with weights drawn one tensor after another, so that it is never held in float32 as well."""
-    from accelerate import init_empty_weights
-    from transformers import LlavaOnevisionForConditionalGeneration
-
     shape._attn_implementation = "sdpa"
-    with init_empty_weights(include_buffers=False):
-        model = LlavaOnevisionForConditionalGeneration(shape)
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, device=device)
-            if parameter.ndim > 1:
-                drawn.normal_(0, 1 / math.sqrt(parameter[0].numel()))
-            else:
-                drawn.fill_(1.0 if name == "weight" else 0.0)
-            setattr(module, name, nn.Parameter(drawn.to(dtype), requires_grad=False))
-    return model.to(device).eval()
+    model = drawn(lambda: LlavaOnevisionForConditionalGeneration(shape), device, dtype)
+    return LlavaOneVision(model, grids, _MOST_CROPS, int(text["max_position_embeddings"]))
+
+
+def _reply(ids: Sequence[int]) -> str:
+    """Scores that the ids decide, as a judge would write them."""
+    lines = (f"{axis} Score (1-5): {1 + sum(ids[place::3]) % 41 / 10:.1f}" for place, axis in enumerate(AXES))
+    return "\n".join(lines)

@@ -1,13 +1,10 @@
 """The rewards on Qwen2-VL and Qwen2.5-VL with random weights and a stand-in for their vocabulary."""
 
 import dataclasses
-import re
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from pyrite.core.cards import RewardCard
 from pyrite.core.protocols import Reward
@@ -18,6 +15,7 @@ from pyrite.rewards.qwen_pixels import QwenPixels
 from pyrite.rewards.qwen_vl import IMAGE_TOKEN, QwenAsker
 from pyrite.rewards.qwen_weights import ATTENTION, Loaded
 from pyrite.rewards.qwen_windows import attend_at_once
+from pyrite.rewards.random_parts import StandInVocabulary, drawn
 
 _SPECIALS = (
     "<|endoftext|>",
@@ -29,8 +27,6 @@ _SPECIALS = (
     "<|video_pad|>",
     hpsv3.REWARD_TOKEN,
 )
-# Words and what stands between them: about as many pieces as Qwen's vocabulary makes of English.
-_PIECE = re.compile(r"\w+|[^\w\s]|\n+")
 _REPLY_LENGTH = 200
 """About as many tokens as a judge's reply of one score has."""
 
@@ -66,34 +62,6 @@ _TINY_VISION_2_5 = {
 _TINY_VISION_2 = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
 
 
-@dataclasses.dataclass(frozen=True)
-class StandInVocabulary:
-    """One id for each word, from its hash; any reply reads as a score.
-
-    Args:
-        num_ids: the last of them are special tokens.
-    """
-
-    num_ids: int
-
-    @property
-    def pad_id(self) -> int:
-        """That of "<|endoftext|>"."""
-        return self.token("<|endoftext|>")
-
-    def words(self, text: str) -> list[int]:
-        """An id for each word and mark."""
-        return [zlib.crc32(piece.encode()) % (self.num_ids - len(_SPECIALS)) for piece in _PIECE.findall(text)]
-
-    def token(self, name: str) -> int:
-        """The id of a special token."""
-        return self.num_ids - len(_SPECIALS) + _SPECIALS.index(name)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """A score that the ids decide, as a judge would write it."""
-        return f"Final Score: {1 + sum(ids) % 41 / 10:.1f}"
-
-
 def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dtype, batch_size: int) -> Reward:
     """The reward of the card's name.
 
@@ -107,7 +75,7 @@ def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dt
     from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2VLModel
 
     language = {**_LANGUAGE, **(_TINY_LANGUAGE if tiny else {})}
-    vocabulary = StandInVocabulary(int(language["vocab_size"]))
+    vocabulary = StandInVocabulary(int(language["vocab_size"]), _SPECIALS, _reply)
     ids: dict[str, Any] = {
         f"{name}_token_id": vocabulary.token(token)
         for name, token in (("image", IMAGE_TOKEN), ("video", "<|video_pad|>"), ("vision_start", "<|vision_start|>"))
@@ -116,13 +84,13 @@ def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dt
     if card.name == hpsv3.NAME:
         vision = _TINY_VISION_2 if tiny else hpsv3.SHAPE["vision_config"]
         shape = AutoConfig.for_model("qwen2_vl", **{**language, **ids, "vision_config": vision})
-        asker = QwenAsker(_drawn(Qwen2VLModel, shape, device, dtype), vocabulary, hpsv3.hpsv3_pixels(), batch_size)
+        asker = QwenAsker(_random(Qwen2VLModel, shape, device, dtype), vocabulary, hpsv3.hpsv3_pixels(), batch_size)
         head = hpsv3.head_layers(shape.text_config.hidden_size, *hpsv3.HEAD_WIDTHS).to(device)
         rated = hpsv3.hpsv3_reward(asker, head.eval().requires_grad_(False), card.revision)
         return dataclasses.replace(rated, card=dataclasses.replace(card, reads_prompt=True))
     vision = _TINY_VISION_2_5 if tiny else _VISION_2_5
     shape = AutoConfig.for_model("qwen2_5_vl", **{**language, **ids, "vision_config": vision})
-    model = _drawn(Qwen2_5_VLForConditionalGeneration, shape, device, dtype)
+    model = _random(Qwen2_5_VLForConditionalGeneration, shape, device, dtype)
     # as preprocessor_config.json of Qwen/Qwen2.5-VL-7B-Instruct
     pixels = QwenPixels(Qwen2VLImageProcessorPil(min_pixels=3136, max_pixels=12_845_056))
     asker = QwenAsker(model, vocabulary, pixels, batch_size)
@@ -136,19 +104,11 @@ def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dt
     return dataclasses.replace(artifact_reward(loaded), card=card)
 
 
-def _drawn(model_class: Any, config: Any, device: torch.device, dtype: torch.dtype) -> Any:
-    """The model with weights drawn one tensor after another, so that it is never held in float32 as well."""
-    from accelerate import init_empty_weights
-
+def _random(model_class: Any, config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     config._attn_implementation = ATTENTION
-    with init_empty_weights(include_buffers=False):
-        model = model_class(config)
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, device=device)
-            if parameter.ndim > 1:
-                drawn.normal_(0, parameter[0].numel() ** -0.5)
-            else:
-                drawn.fill_(1.0 if name == "weight" else 0.0)
-            setattr(module, name, nn.Parameter(drawn.to(dtype), requires_grad=False))
-    return attend_at_once(model.to(device).eval())
+    return attend_at_once(drawn(lambda: model_class(config), device, dtype))
+
+
+def _reply(ids: Sequence[int]) -> str:
+    """A score that the ids decide, as a judge would write it."""
+    return f"Final Score: {1 + sum(ids) % 41 / 10:.1f}"

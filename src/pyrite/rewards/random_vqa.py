@@ -1,10 +1,6 @@
 """VQAScore and DeQA-Score with random weights, tiny or at full size, and a stand-in for T5's vocabulary."""
 
 import dataclasses
-import re
-import zlib
-from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -14,10 +10,9 @@ from pyrite.rewards import clip_t5, mplug_owl2
 from pyrite.rewards.deqa import Conversation, Deqa
 from pyrite.rewards.loading import merged
 from pyrite.rewards.pieces import Pieces
+from pyrite.rewards.random_parts import drawn, hashed_ids
 from pyrite.rewards.vqascore import QuestionReader, VqaScore
 
-# Words and what stands between them: about as many pieces as T5's vocabulary makes of English.
-_PIECE = re.compile(r"\w+|[^\w\s]")
 _NUM_PIECES = 32000
 
 _TINY_TOWER = {
@@ -63,7 +58,7 @@ class StandInProcessor:
 
     def encode(self, text: str) -> list[int]:
         """An id for each word and mark."""
-        return [3 + zlib.crc32(piece.encode()) % (self.num_pieces - 3) for piece in _PIECE.findall(text)]
+        return [3 + place for place in hashed_ids(text, self.num_pieces - 3)]
 
 
 def build(card: RewardCard, *, tiny: bool, device: torch.device, dtype: torch.dtype, batch_size: int) -> Reward:
@@ -89,9 +84,9 @@ def _random_clip_t5(name: str, num_ids: int, tiny: bool, device: torch.device, d
     vision = clip_t5.tower_config(_TINY_TOWER if tiny else {})
     t5 = clip_t5.language_config(name, _TINY_T5 if tiny else {}, num_ids)
     return clip_t5.ClipT5(
-        _drawn(lambda: CLIPVisionModel(vision), device, dtype),
-        _drawn(lambda: clip_t5.projector_layers(vision.hidden_size, t5.d_model), device, dtype),
-        _drawn(lambda: clip_t5.language_class()(t5), device, dtype),
+        drawn(lambda: CLIPVisionModel(vision), device, dtype),
+        drawn(lambda: clip_t5.projector_layers(vision.hidden_size, t5.d_model), device, dtype),
+        drawn(lambda: clip_t5.language_class()(t5), device, dtype),
     )
 
 
@@ -100,24 +95,7 @@ def _random_owl(tiny: bool, device: torch.device, dtype: torch.dtype) -> mplug_o
 
     llama, vision, shape = mplug_owl2.owl_configs(merged(mplug_owl2.PUBLISHED, _TINY_OWL if tiny else {}))
     return mplug_owl2.Owl(
-        _drawn(lambda: CLIPVisionModel(vision), device, dtype),
-        _drawn(lambda: mplug_owl2.new_abstractor(shape, vision, llama), device, dtype),
-        _drawn(lambda: mplug_owl2.language_class()(llama), device, dtype),
+        drawn(lambda: CLIPVisionModel(vision), device, dtype),
+        drawn(lambda: mplug_owl2.new_abstractor(shape, vision, llama), device, dtype),
+        drawn(lambda: mplug_owl2.language_class()(llama), device, dtype),
     )
-
-
-def _drawn(build_it: Callable[[], Any], device: torch.device, dtype: torch.dtype) -> Any:
-    """A module with weights drawn one tensor after another, so that it is never held in float32 as well."""
-    from accelerate import init_empty_weights
-
-    with init_empty_weights(include_buffers=False):
-        module = build_it()
-    for part in module.modules():
-        for name, parameter in list(part.named_parameters(recurse=False)):
-            drawn = torch.empty(parameter.shape, device=device)
-            if parameter.ndim > 1:
-                drawn.normal_(0, parameter[0].numel() ** -0.5)
-            else:
-                drawn.fill_(0.0 if name.endswith("bias") else 1.0)
-            part.register_parameter(name, torch.nn.Parameter(drawn.to(dtype), requires_grad=False))
-    return module.to(device).eval()

@@ -7,9 +7,6 @@ stood in for as well, so that no vocabulary is needed.
 import dataclasses
 import importlib
 import math
-import zlib
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +23,7 @@ from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, line
 from pyrite.rewards.maniqa import ManiqaReward
 from pyrite.rewards.maniqa_model import Maniqa, ManiqaShape
 from pyrite.rewards.preprocessing import openai_pixels
+from pyrite.rewards.random_parts import StandInTokenizer, ready
 from pyrite.rewards.texts import Memory, TextReader, as_written, clean_clip_text
 
 _TINY_TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -33,45 +31,6 @@ _TINY_CLIP = {"projection_dim": 16, "vision_config": _TINY_TOWER, "text_config":
 _TINY_MANIQA = {"embed_dim": 24, "dim_mlp": 32, "patch_size": 28}
 _PICKSCORE_SCALE = 100.0
 _V2_WIDTHS = (1024, 128, 64, 16)
-
-
-@dataclasses.dataclass(frozen=True)
-class StandInTokenizer:
-    """One id for each word, from its hash; begins and ends a text as the real tokenizer does.
-
-    Args:
-        first: id that begins every text.
-        last: id that ends it.
-        pad: id that fills up.
-        num_words: words get ids from 1000 below this.
-    """
-
-    first: int
-    last: int
-    pad: int
-    num_words: int
-
-    unk_token_id = None
-
-    @property
-    def eos_token_id(self) -> int:
-        """As transformers' tokenizers call the last id."""
-        return self.last
-
-    @property
-    def pad_token_id(self) -> int:
-        """As transformers' tokenizers call the filling id."""
-        return self.pad
-
-    def __call__(self, texts: Sequence[str], **_: object) -> dict[str, list[list[int]]]:
-        """The ids of each text, as transformers' tokenizers return them."""
-        span = self.num_words - 1000
-        return {
-            "input_ids": [
-                [self.first, *(1000 + zlib.crc32(word.encode()) % span for word in text.split()), self.last]
-                for text in texts
-            ]
-        }
 
 
 def random_reward(
@@ -127,7 +86,7 @@ def random_reward(
             for parameter in network.parameters():
                 if parameter.ndim > 1:  # the network leaves some of these as the memory was
                     nn.init.trunc_normal_(parameter, std=0.02)
-            model = _ready(network, place, precision)
+            model = ready(network, place, precision)
             return ManiqaReward(card, model, shape.img_size, batch_size)
         return _random_clip(card, tiny, place, precision, batch_size)
 
@@ -176,7 +135,7 @@ def _random_clip(
     from transformers import CLIPModel
 
     shape = clip_config(VIT_B_32 if card.name == "clipscore" else VIT_H_14, _TINY_CLIP if tiny else None)
-    model = _ready(CLIPModel(shape), place, precision)
+    model = ready(CLIPModel(shape), place, precision)
     words = shape.text_config
     end = words.vocab_size - 1
     clean = as_written if card.name == "pickscore" else clean_clip_text
@@ -197,9 +156,9 @@ def _random_aesthetic(
     from transformers import CLIPVisionModelWithProjection
 
     shape = clip_config(VIT_L_14, _TINY_CLIP if tiny else None).vision_config
-    tower = _ready(CLIPVisionModelWithProjection(shape), place, precision)
+    tower = ready(CLIPVisionModelWithProjection(shape), place, precision)
     head = linear_stack(shape.projection_dim, *(_V2_WIDTHS if card.name == "aesthetic-v2" else ()), 1)
-    return AestheticReward(card, tower, _ready(head, place, torch.float32), openai_pixels, batch_size)
+    return AestheticReward(card, tower, ready(head, place, torch.float32), openai_pixels, batch_size)
 
 
 def _random_imagereward(
@@ -215,13 +174,9 @@ def _random_imagereward(
     head = linear_stack(text_shape.hidden_size, *HEAD_WIDTHS)
     return ImageRewardModel(
         card,
-        _ready(BlipVisionModel(vision_shape), place, precision),
-        _ready(text, place, precision),
-        _ready(head, place, torch.float32),
+        ready(BlipVisionModel(vision_shape), place, precision),
+        ready(text, place, precision),
+        ready(head, place, torch.float32),
         TextReader(StandInTokenizer(101, 102, 0, text_shape.vocab_size), LONGEST_PROMPT),
         batch_size,
     )
-
-
-def _ready(module: Any, place: torch.device, precision: torch.dtype) -> Any:
-    return module.to(device=place, dtype=precision).eval().requires_grad_(False)
