@@ -229,7 +229,7 @@ def write_detector(folder: Path, *, seed: int = 0) -> Path:
     model = new_detector()
     _spread_weights(model.owlvit, seed)
     torch.nn.init.constant_(model.class_head.logit_scale.bias, 20.0)
-    torch.nn.init.zeros_(model.class_head.logit_shift.bias)
+    torch.nn.init.constant_(model.class_head.logit_shift.bias, 0.03)
     save_detector(model, folder)
     return folder
 

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reward(folder: Path) -> DetectorReward:
-    return load_detector(folder, device="cpu")
+    return load_detector(folder, device="cpu", box_threshold=0.3)
 
 
 def noise(seed: int = 0) -> Image:

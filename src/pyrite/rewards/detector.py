@@ -26,7 +26,7 @@ from pyrite.rewards.pixels import Picked, PixelPreparation, Preparation, run_on_
 from pyrite.rewards.texts import Memory, TextReader
 
 NAME = "detector-pocket"
-BOX_THRESHOLD = 0.3
+BOX_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)

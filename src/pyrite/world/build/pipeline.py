@@ -369,7 +369,7 @@ def _detector(build: Build) -> Quality:
         progress=build.report("detector-pocket"),
         device=build.device,
     )
-    quality = detector.detection_quality(model, held_out, threshold=0.3)
+    quality = detector.detection_quality(model, held_out, threshold=0.5)
     detector.save_detector(model, build.checkpoints / "detector-pocket")
     return {**quality, **_reward_quality(build, "detector-pocket")}
 
