@@ -1,4 +1,4 @@
-"""`pyrite bench`: how fast the rewards are on this machine."""
+"""`pyrite bench`: how fast the rewards are on this machine, and how fast it can ask a judge."""
 
 import functools
 import json
@@ -57,6 +57,72 @@ def rewards(
             typer.echo(json.dumps(row))
     if not as_json:
         _print_table(rows)
+
+
+@app.command()
+def judge(
+    url: Annotated[str, typer.Option(help="Of a server that runs; without it a practice judge is started.")] = "",
+    model: Annotated[str, typer.Option(help="Name of the model on that server.")] = "Qwen/Qwen2.5-VL-7B-Instruct",
+    requests: Annotated[int, typer.Option(min=1, help="How many images are asked about, all at once.")] = 2000,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight at once.")] = 48,
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 64,
+    delay_s: Annotated[float, typer.Option(help="Of the practice judge: seconds for an answer.")] = 0.1,
+    at_once: Annotated[int, typer.Option(min=1, help="Of the practice judge: requests it takes up at once.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the fastest counts.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
+) -> None:
+    """Requests per second of `artifact-served`, and how much of what the judge can do that is.
+
+    The practice judge answers after a fixed time, a fixed number of requests at once, so its ceiling is known: what is
+    missing is this machine's own cost of preparing, sending and reading.
+
+    Examples: `pyrite bench judge`, `pyrite bench judge --url http://127.0.0.1:8000/v1 --requests 500 --size 384`
+    """
+    from contextlib import nullcontext
+
+    from pyrite.rewards.practice_judge import practice_judge
+
+    ceiling = None if url else at_once / delay_s
+    with nullcontext(url) if url else practice_judge(delay_s, at_once) as address:
+        typer.echo(f"asking {address}", err=True)
+        row = {"requests": requests, "concurrency": concurrency, "size_px": size, "ceiling_per_second": ceiling}
+        row |= _asked(address, model, requests, concurrency, size, rounds)
+    row["ceiling_frac"] = None if ceiling is None else round(row["requests_per_second"] / ceiling, 4)
+    if as_json:
+        typer.echo(json.dumps(row))
+        return
+    for key, value in row.items():
+        typer.echo(f"{key:>22}  {'-' if value is None else value}")
+
+
+def _asked(url: str, model: str, requests: int, concurrency: int, size: int, rounds: int) -> dict[str, Any]:
+    import time
+
+    import numpy as np
+    from PIL import Image
+
+    from pyrite.core.types import Prompt
+    from pyrite.rewards.served_judges import load_artifact_served
+
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)) for _ in range(requests)]
+    prompts = [Prompt("")] * requests
+    reward = load_artifact_served(base_url=url, model=model, concurrency=concurrency, audit="")
+    reward.score(images[:concurrency], prompts[:concurrency])  # connections are opened, modules imported
+    best, cpu_s, num_unscored = float("inf"), 0.0, 0
+    for _ in range(rounds):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        scores = reward.score(images, prompts)
+        seconds = time.perf_counter() - start
+        if seconds < best:
+            best, cpu_s, num_unscored = seconds, time.process_time() - start_cpu, len(scores.reasons)
+    reward.judge.close()
+    return {
+        "seconds": round(best, 3),
+        "requests_per_second": round(requests / best, 2),
+        "client_cpu_ms_per_request": round(1000 * cpu_s / requests, 3),
+        "unscored": num_unscored,
+    }
 
 
 def _reward(name: str, device: str, dtype: str, batch: int, tiny: bool) -> "Reward":

@@ -7,6 +7,7 @@ PyriteError
 ├── RegistryError(ValueError)        a table or an entry point announces a member that cannot be
 ├── CheckpointError(RuntimeError)    weights missing, of the wrong kind, or not the bytes they should be
 ├── RewardError(RuntimeError)        the reward is broken for everyone (not: this image)
+│   └── InterruptedScoringError      the same, in the middle of a batch: brings the scores it had by then
 ├── RunFolderError(RuntimeError)     a run folder that cannot be read, written or continued
 ├── StoreError(RuntimeError)         a score store that cannot be read or written
 ├── ImageSetError(ValueError)        an image set that cannot be read as one
@@ -16,6 +17,11 @@ PyriteError
 A message has three parts: what happened (with the values), why it matters, what to type next.
 Trouble with a single image is never an exception: it is NaN with a reason (`pyrite.core.types.Scores`).
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyrite.core.types import Scores
 
 
 class PyriteError(Exception):
@@ -48,6 +54,26 @@ class CheckpointError(PyriteError, RuntimeError):
 
 class RewardError(PyriteError, RuntimeError):
     """A reward cannot score anything at all."""
+
+
+class InterruptedScoringError(RewardError):
+    """A reward had to stop in the middle of a batch; whoever keeps scores keeps those it had.
+
+    Args:
+        message: as of every error.
+        scores: of the whole batch; what was not reached is transient.
+        reward_key: `RewardCard.store_key` of the reward that gave them. A reward that wraps another one may let the
+            other's error pass, and those are not its own scores.
+    """
+
+    def __init__(self, message: str, scores: "Scores", reward_key: str) -> None:
+        super().__init__(message, scores, reward_key)
+        self.scores = scores
+        self.reward_key = reward_key
+
+    def __str__(self) -> str:
+        """The message alone."""
+        return str(self.args[0])
 
 
 class RunFolderError(PyriteError, RuntimeError):

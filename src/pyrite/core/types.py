@@ -67,14 +67,18 @@ class Scores:
         values: (N,) float64, on the reward's own scale.
         reasons: row -> why it is unscored; exactly the rows whose value is NaN.
         details: name -> (N,) further numbers per image (per question, per part); NaN where there is none.
+        transient: those of the unscored rows whose reason is the machine's or the network's and not the image's: asked
+            again, they may have a score, so no store keeps them.
 
     Raises:
-        ValueError: a NaN without a reason, a reason without a NaN, an infinite value, or a length that differs.
+        ValueError: a NaN without a reason, a reason without a NaN, an infinite value, a transient row that has a
+            score, or a length that differs.
     """
 
     values: FloatArray
     reasons: Mapping[int, str] = field(default_factory=dict)
     details: Mapping[str, FloatArray] = field(default_factory=dict)
+    transient: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64)  # a copy: frozen must mean frozen
@@ -90,6 +94,8 @@ class Scores:
                 f"every NaN needs a reason and every reason a NaN: rows {silent} are NaN without one, "
                 f"rows {idle} have a reason and a number"
             )
+        if scored := sorted(self.transient - unscored):
+            raise ValueError(f"rows {scored} are marked transient, which says why a row is unscored, and have a score")
         for name, column in self.details.items():
             if np.shape(column) != values.shape:
                 raise ValueError(f"detail '{name}' has shape {np.shape(column)}, the scores have {values.shape}")
@@ -120,6 +126,7 @@ class Scores:
                 name: np.concatenate([part.details.get(name, np.full(len(part), np.nan)) for part in parts])
                 for name in names
             },
+            frozenset(int(start) + row for start, part in zip(starts, parts, strict=False) for row in part.transient),
         )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pyrite.core.cards import RewardCard
+from pyrite.core.errors import InterruptedScoringError
 from pyrite.core.protocols import Reward
 from pyrite.core.scoring import score_checked
 from pyrite.core.types import Image, Prompt, Scores
@@ -43,8 +44,9 @@ class Stored:
     """A reward that looks in a store before it scores, and keeps what it scored; a `Reward` itself.
 
     Within a call and across calls, each distinct pair of image and prompt is scored once. A reward whose card says
-    that it is not deterministic is asked every time, and nothing of it is kept. What a reward raises concerns the
-    machine and leaves no trace in the store; NaN with a reason concerns the image and is kept like a score.
+    that it is not deterministic is asked every time, and nothing of it is kept. NaN with a reason concerns the image
+    and is kept like a score, unless the reward says that it is transient: then the next call asks again. What a reward
+    raises concerns the machine and leaves no trace, save the scores that an `InterruptedScoringError` brings along.
 
     Args:
         reward: the reward.
@@ -90,19 +92,30 @@ class Stored:
         """Score N distinct pairs and keep what came out.
 
         Returns:
-            What the store holds of them now: if another process was faster, its scores.
+            What the store holds of them now: if another process was faster, its scores. Transient ones as they came.
 
         Raises:
-            RewardError: the reward raised, or returned another number of scores; nothing is kept.
+            RewardError: the reward raised, or returned another number of scores; nothing is kept but what an
+                `InterruptedScoringError` brings.
             StoreError: the store cannot be read or written.
         """
         if not pairs:
             return {}
-        scores = score_checked(self.card.name, self.reward, images, prompts)
-        new = dict(zip(pairs, _rows(scores), strict=True))
+        try:
+            scores = score_checked(self.card.name, self.reward, images, prompts)
+        except InterruptedScoringError as stop:
+            if stop.reward_key == self.card.store_key and len(stop.scores) == len(pairs):
+                self._keep(pairs, stop.scores, prompts)
+            raise
+        return self._keep(pairs, scores, prompts) | self.find(pairs)
+
+    def _keep(self, pairs: Sequence[Pair], scores: Scores, prompts: Sequence[Prompt]) -> dict[Pair, StoredScore]:
+        """Write down what will be the same tomorrow; give back what may not be."""
+        rows = _rows(scores)
+        kept = {pair: rows[row] for row, pair in enumerate(pairs) if row not in scores.transient}
         texts = {key: _read(self.card, prompt) for (_, key), prompt in zip(pairs, prompts, strict=True)}
-        self.store.add(self.card, new, texts)
-        return self.find(pairs)
+        self.store.add(self.card, kept, texts)
+        return {pairs[row]: rows[row] for row in scores.transient}
 
 
 def as_scores(rows: Sequence[StoredScore]) -> Scores:

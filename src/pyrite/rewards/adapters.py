@@ -1,7 +1,7 @@
-"""A reward in the shape that other trainers call: TRL's reward functions and Flow-GRPO's.
+"""A reward in the shape that other trainers call: TRL's reward functions, Flow-GRPO's and verl's.
 
-Both hand over prompts as text; a column `id` (TRL) or a metadata key `id` (Flow-GRPO) becomes the prompt's id, and the
-other columns that a `Prompt` knows, such as `nouns`, are handed on too.
+All hand over prompts as text; a column `id` (TRL), or a key `id` of the metadata (Flow-GRPO) or of `extra_info` (verl),
+becomes the prompt's id, and the other columns that a `Prompt` knows, such as `nouns`, are handed on too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +19,7 @@ from pyrite.core.types import FloatArray, Image, Prompt, Scores
 
 TrlReward = Callable[..., list[float | None]]
 FlowGrpoReward = Callable[[Any, Sequence[str], Any], tuple[FloatArray, dict[str, Any]]]
+VerlReward = Callable[..., dict[str, float]]
 
 RANGE_SLACK = 1e-3
 """How far rounding may carry a float outside [0, 1]."""
@@ -69,6 +70,31 @@ def as_flow_grpo(reward: Reward) -> FlowGrpoReward:
         scores = _score(reward, as_pictures(images), [_text(prompt) for prompt in prompts], rows)
         info = {"name": reward.card.name, "reasons": dict(scores.reasons), "details": dict(scores.details)}
         return scores.values.copy(), info  # torch warns of arrays it may not write to
+
+    call.__name__ = call.__qualname__ = reward.card.name
+    return call
+
+
+def as_verl(reward: Reward) -> VerlReward:
+    """A reward function for verl's image trainers: `fn(data_source=…, solution_image=…, ground_truth=…, extra_info=…)`.
+
+    verl-omni calls it by keyword, for one image at a time and from several threads, so the reward is best a `remote`
+    one, whose server puts the images together again. `solution_image` is a float tensor (3, H, W) or (1, 3, H, W) in
+    [0, 1], `ground_truth` the prompt. The answer is `{"score": …, "unscored": 0.0 or 1.0}`, numbers alone because verl
+    averages every key into a metric. An unscored image has the score NaN: verl has no word for a missing score, and
+    any number would be one that it did not earn, so the trainer must leave such rows out.
+
+    The function raises RewardError for a video, for images of another kind, and whatever the reward raises.
+    """
+
+    def call(
+        *, solution_image: Any, ground_truth: Any, data_source: str = "", extra_info: Any = None, **_: Any
+    ) -> dict[str, float]:
+        pictures = as_pictures(
+            [solution_image] if isinstance(solution_image, PIL.Image.Image) else _one_of(solution_image)
+        )
+        scores = _score(reward, pictures, [_text(ground_truth)], [extra_info])
+        return {"score": float(scores.values[0]), "unscored": float(bool(scores.reasons))}
 
     call.__name__ = call.__qualname__ = reward.card.name
     return call
@@ -133,7 +159,7 @@ def _score(reward: Reward, images: Sequence[Image | str], texts: list[str], rows
     for name, column in columns.items():
         column[rows_read] = found.details[name] if name else found.values
     reasons |= {rows_read[row]: why for row, why in found.reasons.items()}
-    return Scores(columns.pop(""), reasons, columns)
+    return Scores(columns.pop(""), reasons, columns, frozenset(rows_read[row] for row in found.transient))
 
 
 def _prompt(text: str, row: Any) -> Prompt:
@@ -150,6 +176,18 @@ def _text(prompt: Any) -> str:
     if isinstance(content, str):
         return content
     return " ".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _one_of(image: Any) -> Any:
+    """A batch of the one image that verl hands over, with or without an axis of its own."""
+    if len(shape := tuple(np.shape(image))) == 3:
+        return image[None]
+    if len(shape) > 3 and shape[0] != 1:
+        raise RewardError(
+            f"solution_image has shape {shape}: a video of {shape[0]} frames, and a score is about one image. Hand "
+            "over the frame that is meant."
+        )
+    return image
 
 
 def _one(picture: Any) -> Image | str:

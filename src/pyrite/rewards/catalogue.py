@@ -73,6 +73,18 @@ REWARDS = Registry(
             "pyrite.rewards.unifiedreward_qwen:load_unifiedreward_qwen",
             "UnifiedReward-qwen-7b: the score from 1 to 5 that a judge writes about prompt and image.",
         ),
+        "artifact-served": Entry(
+            "pyrite.rewards.served_judges:load_artifact_served",
+            "ArtifactReward from an OpenAI-compatible server: how sure the judge is that it sees no artifact.",
+        ),
+        "unifiedreward-served": Entry(
+            "pyrite.rewards.served_judges:load_unifiedreward_served",
+            "UnifiedReward from an OpenAI-compatible server: alignment, coherence and style from 1 to 5; their mean.",
+        ),
+        "unifiedreward-qwen-served": Entry(
+            "pyrite.rewards.served_judges:load_unifiedreward_qwen_served",
+            "UnifiedReward-qwen from an OpenAI-compatible server: the score from 1 to 5 that the judge writes.",
+        ),
         "hpsv3": Entry(
             "pyrite.rewards.hpsv3:load_hpsv3",
             "Human Preference Score v3: a Qwen2-VL-7B with a head on a reward token. Parity: unverified.",
@@ -103,6 +115,10 @@ REWARDS = Registry(
         "versus": Entry(
             "pyrite.rewards.versus:load_versus",
             "Another reward's score minus that of an earlier image of the same prompt; options: reward, baseline.",
+        ),
+        "remote": Entry(
+            "pyrite.rewards.remote:load_remote",
+            "A reward that `pyrite serve` computes on another machine; options: url, reward.",
         ),
         "hps-pocket": Entry(
             "pyrite.rewards.clip:load_hps", "Preference model of CLIP form, as HPSv2: cosine of image and prompt."

@@ -209,7 +209,7 @@ def score_detections(
         mode: of the arithmetic.
     """
     if prompt.task_type == "spatial":
-        info = prompt.spatial_info or {}
+        info = prompt.spatial_info if isinstance(prompt.spatial_info, Mapping) else {}
         if mode == "reference" and not {"obj1", "obj2"} <= info.keys():
             return 0.0  # its code raises here, and catches what it raised
         return spatial_score(info, detections, size=size, mode=mode)
@@ -239,6 +239,8 @@ def _why_no_relation(prompt: Prompt) -> str | None:
     info = prompt.spatial_info
     if not info:
         return "`spatial_info` of the prompt is empty, and its task_type is 'spatial'"
+    if not isinstance(info, Mapping):
+        return f"`spatial_info` of the prompt is {info!r}, and not an object with obj1, obj2 and locality"
     if absent := [key for key in ("obj1", "obj2", "locality") if not isinstance(info.get(key), str)]:
         return f"`spatial_info` of the prompt has no {' and no '.join(absent)}"
     if info["locality"] not in RELATIONS:
@@ -254,8 +256,9 @@ def _why_no_numbers(prompt: Prompt, mode: Mode) -> str | None:
     if not prompt.numeracy_info:
         return "`numeracy_info` of the prompt is empty, and its task_type is 'numeracy'"
     for item in prompt.numeracy_info:
-        if not isinstance(item.get("obj_name"), str) or not isinstance(item.get("num"), int):
-            return f"`numeracy_info` of the prompt holds {dict(item)!r}, which lacks a text obj_name or a whole num"
+        facts = item if isinstance(item, Mapping) else {}
+        if not isinstance(facts.get("obj_name"), str) or not isinstance(facts.get("num"), int):
+            return f"`numeracy_info` of the prompt holds {item!r}, which lacks a text obj_name or a whole num"
         if mode == "fixed" and item["obj_name"] not in prompt.nouns:
             return f"`numeracy_info` counts {item['obj_name']!r}, which is not among `nouns`: nobody looks for it"
     return None

@@ -17,8 +17,8 @@ _ERRORS: dict[str, dict[str, float]] = {
     "vqascore": {"float32": 5.4e-07, "bfloat16": 0.0037, "float16": 0.00063},
     "vqascore-xl": {"float32": 5.4e-07, "bfloat16": 0.0037, "float16": 0.00063},
     "deqa": {"float32": 5.4e-07, "bfloat16": 0.018, "float16": 0.0024},
-    "gdino": {"float32": 1e-06, "bfloat16": 0.5, "float16": 0.5},
-    "git": {"float32": 1e-06, "bfloat16": 0.01, "float16": 0.01},
+    "gdino": {"float32": 6.5e-07, "bfloat16": 1.0, "float16": 0.5},
+    "git": {"float32": 2.4e-07, "bfloat16": 0.0028, "float16": 0.00027},
     "orm": {"float32": 8.2e-08, "bfloat16": 0.0031, "float16": 0.005},
     "maniqa": {"float32": 3.2e-06, "bfloat16": 0.28, "float16": 0.18},
 }

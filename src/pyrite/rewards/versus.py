@@ -46,20 +46,27 @@ class VersusReward:
     def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
         """Score image i against the earlier image whose name is the id of prompt i."""
         check_pairs(images, prompts)
-        self._remember(prompts)
+        passing = self._remember(prompts)
         found = self.reward.score(images, prompts)
-        reasons = dict(found.reasons)
+        reasons, transient = dict(found.reasons), set(found.transient)
         baseline = np.full(len(images), np.nan)
         for row, prompt in enumerate(prompts):
-            known = self._remembered[prompt.id, prompt.text]
-            if isinstance(known, str):
-                reasons.setdefault(row, known)
-            else:
+            key = (prompt.id, prompt.text)
+            known = passing[key] if key in passing else self._remembered[key]
+            if not isinstance(known, str):
                 baseline[row] = known
-        return Scores(found.values - baseline, reasons, {"image": found.values, "baseline": baseline})
+            elif row not in reasons:
+                reasons[row] = known
+                transient |= {row} if key in passing else set()
+        details = {"image": found.values, "baseline": baseline}
+        return Scores(found.values - baseline, reasons, details, frozenset(transient))
 
-    def _remember(self, prompts: Sequence[Prompt]) -> None:
-        """Score the earlier images that were not asked for before, all in one call."""
+    def _remember(self, prompts: Sequence[Prompt]) -> dict[tuple[str, str], str]:
+        """Score the earlier images that were not asked for before, all in one call.
+
+        Returns:
+            Why the others have no score this time; the next call asks for them again.
+        """
         images: list[Image] = []
         of_images: list[Prompt] = []
         for key, prompt in {(prompt.id, prompt.text): prompt for prompt in prompts}.items():
@@ -71,14 +78,18 @@ class VersusReward:
             else:
                 images.append(image)
                 of_images.append(prompt)
+        passing: dict[tuple[str, str], str] = {}
         if not images:
-            return
+            return passing
         scores = self.reward.score(images, of_images)
         for row, prompt in enumerate(of_images):
             why = scores.reasons.get(row)
-            self._remembered[prompt.id, prompt.text] = (
-                float(scores.values[row]) if why is None else f"the earlier image of prompt '{prompt.id}': {why}"
-            )
+            told = float(scores.values[row]) if why is None else f"the earlier image of prompt '{prompt.id}': {why}"
+            if row in scores.transient:
+                passing[prompt.id, prompt.text] = str(told)
+            else:
+                self._remembered[prompt.id, prompt.text] = told
+        return passing
 
     def _earlier(self, prompt: Prompt) -> Image | str:
         """The earlier image of a prompt, or why there is none."""

@@ -1,0 +1,177 @@
+"""A reward whose model stands behind a server: asks, reads, and tells the image's fault from the network's.
+
+What the machine or the network did to a question is transient (`Scores.transient`), what the judge said is not.
+
+Details of every served reward: `request`, the number under which the reply stands in the audit file, `prompt_tokens`,
+`completion_tokens`, and `cost_usd`, NaN where no prices are set. Nothing here differs between two runs; how long it
+took and how often it was tried is in the audit file alone.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyrite.core.cards import RewardCard
+from pyrite.core.errors import InterruptedScoringError
+from pyrite.core.types import Image, Prompt, Scores
+from pyrite.rewards.images import check_pairs, to_rgb
+from pyrite.rewards.judge import JudgeClient
+from pyrite.rewards.judge_call import Answered
+from pyrite.rewards.judge_config import judge_config
+from pyrite.rewards.judge_replies import Said
+from pyrite.rewards.queries import Query, Shown, markup_in, mended
+
+_COUNTED = ("request", "prompt_tokens", "completion_tokens", "cost_usd")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reply is worth.
+
+    Args:
+        value: the score; NaN if there is none.
+        reason: why there is none; empty if there is.
+        details: further numbers.
+    """
+
+    value: float
+    reason: str
+    details: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ServedReward:
+    """Scores images by asking a judge behind a server about each.
+
+    Args:
+        card: what it claims.
+        judge: where it asks.
+        ask: the question about an image and a caption.
+        read: from reply to score.
+        names: of the details that `read` gives.
+    """
+
+    card: RewardCard
+    judge: JudgeClient
+    ask: Callable[[Shown, str], Query]
+    read: Callable[[Said], Verdict]
+    names: tuple[str, ...]
+
+    def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
+        """Score image i for prompt i; a question that got no answer is unscored and transient.
+
+        Raises:
+            InterruptedScoringError: the judge refuses everybody, or fails too often; brings what was scored.
+            RunFolderError: a reply cannot be written into the audit file.
+        """
+        check_pairs(images, prompts)
+        reasons: dict[int, str] = {}
+        queries: dict[int, Query] = {}
+        for row, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
+            found = self._query(image, prompt)
+            if isinstance(found, str):
+                reasons[row] = found
+            else:
+                queries[row] = found
+        asked = self.judge.ask(list(queries.values()))
+        values = np.full(len(images), np.nan)
+        details = {name: np.full(len(images), np.nan) for name in (*self.names, *_COUNTED)}
+        transient = set()
+        for row, outcome in zip(queries, asked.outcomes, strict=True):
+            if not isinstance(outcome, Answered):
+                reasons[row] = outcome.reason
+                transient.add(row)
+                continue
+            verdict = self._verdict(outcome.said)
+            values[row] = verdict.value
+            if verdict.reason:
+                reasons[row] = self.judge.config.redacted(verdict.reason)
+            for name, number in {**verdict.details, **self._counted(outcome)}.items():
+                details[name][row] = number
+        scores = Scores(values, reasons, details, frozenset(transient))
+        if asked.stop:
+            raise InterruptedScoringError(
+                f"'{self.card.name}' has stopped: {asked.stop}, then give the same command again: what was scored is "
+                "kept.",
+                scores,
+                self.card.store_key,
+            )
+        return scores
+
+    def _query(self, image: Image, prompt: Prompt) -> Query | str:
+        caption = prompt.text if self.card.reads_prompt else ""
+        if why := markup_in(caption):
+            return why
+        picture = to_rgb(image)
+        return picture if isinstance(picture, str) else self.ask(Shown.of(picture), mended(caption))
+
+    def _verdict(self, said: Said) -> Verdict:
+        if said.refusal and not said.text:
+            return Verdict(math.nan, f"the judge refused to answer: {said.refusal[:200]!r}", {})
+        if said.finish_reason not in ("stop", "length"):
+            return Verdict(math.nan, f"the judge's reply did not end by itself: {said.finish_reason[:60]!r}", {})
+        return self.read(said)
+
+    def _counted(self, outcome: Answered) -> dict[str, float]:
+        said = outcome.said
+        return {
+            "request": float(outcome.number),
+            "prompt_tokens": said.prompt_tokens,
+            "completion_tokens": said.completion_tokens,
+            "cost_usd": self.judge.config.cost_usd(said.prompt_tokens, said.completion_tokens),
+        }
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says of a served reward besides its settings; see `RewardCard`."""
+
+    summary: str
+    range: tuple[float, float]
+    reads_prompt: bool
+    upstream: str
+    cites: tuple[str, ...]
+
+
+def served_reward(
+    name: str,
+    of: Facts,
+    options: Mapping[str, str | int],
+    settings: Mapping[str, Any],
+    *,
+    ask: Callable[[Shown, str], Query],
+    read: Callable[[Said], Verdict],
+    names: tuple[str, ...],
+) -> ServedReward:
+    """A served reward, with the card that its question and its settings make.
+
+    Args:
+        name: under which it is registered.
+        of: what its card says besides.
+        options: those of its own settings that change scores.
+        settings: see `JudgeConfig`.
+        ask: the question about an image and a caption.
+        read: from reply to score.
+        names: of the details that `read` gives.
+
+    Raises:
+        RewardError: a setting is unknown or has no such value.
+    """
+    config = judge_config(name, **settings)
+    card = RewardCard(
+        name=name,
+        summary=of.summary,
+        range=of.range,
+        reads_prompt=of.reads_prompt,
+        deterministic=config.temperature == 0,
+        revision=config.weights_name,
+        upstream=of.upstream,
+        cites=of.cites,
+        options={**options, **config.scoring_options},
+        preprocessing=f"{name}/1",
+        dtype="the server's",
+    )
+    return ServedReward(card, JudgeClient(config, name), ask, read, names)
