@@ -264,11 +264,19 @@ def main() -> None:
     """Measure, print the table for `measured.py` and write the page."""
     parser = argparse.ArgumentParser(description="Measure the difference from the official codes.")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
-    page = parser.parse_args().out
+    parser.add_argument("--only", nargs="*", help="measure these rewards and keep the other rows of the page")
+    options = parser.parse_args()
+    page, only = options.out, options.only
     if not SHARED.is_dir():
         sys.exit(f"the vocabularies are not in {SHARED}: name their folder in PYRITE_SHARED_DATA")
     lines, errors = [], {}
+    kept = (
+        {line.split("`")[1]: line for line in page.read_text().splitlines() if line.startswith("| `")} if only else {}
+    )
     for case in CASES:
+        if only and case.name not in only:
+            lines += [kept[case.title]] if case.title in kept else []
+            continue
         said = json.loads((case.folder / "scores.json").read_text())
         rows = [row for row in said.get("per_image") or said["per_case"] if "official_error" not in row]
         official = np.array([row[case.key] for row in rows])

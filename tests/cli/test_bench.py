@@ -63,3 +63,13 @@ def test_a_pocket_reward_is_asked_in_words_it_knows() -> None:
 def test_an_unknown_reward_is_told() -> None:
     done = CliRunner().invoke(app, ["rewards", "--rewards", "hpsv9", *SMALL])
     assert isinstance(done.exception, UnknownNameError)
+
+
+def test_a_judge_is_measured_against_its_ceiling() -> None:
+    arguments = ["judge", "--requests", "40", "--at-once", "8", "--delay-s", "0.01", "--size", "8", "--rounds", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)
+    assert row["ceiling_per_second"] == 800
+    assert row["unscored"] == 0
+    assert 0 < row["ceiling_frac"] <= 1

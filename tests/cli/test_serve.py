@@ -147,6 +147,17 @@ def test_a_port_that_is_taken_ends_the_command(workers: str) -> None:
     assert "address already in use" in done.stderr.lower()
 
 
+@pytest.mark.slow  # the supervisor gives a silent worker 20 s
+def test_workers_that_cannot_load_end_the_command_with_the_reason(tmp_path: Path) -> None:
+    nowhere = {**os.environ, "PYRITE_WEIGHTS": str(tmp_path), "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        pyrite("hpsv2.1", "--port", "0", "--workers", "2"), capture_output=True, text=True, env=nowhere, timeout=120
+    )
+    assert done.returncode != 0
+    assert "pyrite weights fetch hpsv2.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_settings_travel_to_workers_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyrite.cli import serve
 

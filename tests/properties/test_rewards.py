@@ -4,7 +4,7 @@ import functools
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
+from tests.judge_server import any_judge, judge_server
 from tests.tiny_checkpoints import (
     MANIQA_CONFIG,
     write_aesthetic,
@@ -92,6 +93,10 @@ def versus(folder: Path) -> dict[str, Any]:
     return {"reward": "saturation", "baseline": str(folder)}
 
 
+SERVED = ("artifact-served", "unifiedreward-served", "unifiedreward-qwen-served")
+"""Their model is on a server: here one on a socket of this machine, which answers by a hash of what it is asked."""
+
+
 def pocket(write: Callable[[Path], Path]) -> Callable[[Path], dict[str, Any]]:
     return lambda folder: {"weights": write(folder)}
 
@@ -143,9 +148,17 @@ WRITERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def options_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+def judge_url() -> Iterator[str]:
+    with judge_server(any_judge) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def options_of(tmp_path_factory: pytest.TempPathFactory, judge_url: str) -> Callable[[str], dict[str, Any]]:
     @functools.cache
     def write(name: str) -> dict[str, Any]:
+        if name in SERVED:
+            return {"base_url": judge_url, "audit": ""}
         assert name in WRITERS, "a new reward needs a tiny checkpoint here"
         return WRITERS[name](tmp_path_factory.mktemp(name) / "model")
 
@@ -306,6 +319,7 @@ def test_no_two_rewards_share_a_key(load: Callable[[str], Reward]) -> None:
 
 
 WEIGHTLESS = {
+    *SERVED,  # a server's weights are known by the name it gives them and by `revision=`: tests/rewards/test_served.py
     "versus",
     "jpeg_compressibility",
     "jpeg_incompressibility",

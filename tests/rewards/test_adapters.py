@@ -8,7 +8,7 @@ from PIL import Image
 from pyrite.core.cards import RewardCard
 from pyrite.core.errors import RewardError
 from pyrite.core.types import Prompt, Scores
-from pyrite.rewards.adapters import as_flow_grpo, as_pictures, as_trl
+from pyrite.rewards.adapters import as_flow_grpo, as_pictures, as_trl, as_verl
 from pyrite.rewards.diagnostics import load_saturation
 
 RED, GREY, EMPTY = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "grey"), Image.new("RGB", (0, 8))
@@ -178,3 +178,37 @@ def test_the_adapters_need_no_torch() -> None:
 
     code = "import sys, pyrite.rewards.adapters, pyrite.rewards.versus; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# verl: compute_score(data_source=…, solution_image=…, ground_truth=…, extra_info=…) for one image, by keyword.
+
+
+def verl_call(reward: object, image: object, **extra: object) -> dict[str, float]:
+    return as_verl(reward)(  # type: ignore[arg-type]
+        data_source="t2i", solution_image=image, ground_truth="a", extra_info={"num_turns": 2, **extra}, model_name="x"
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 3, 8, 8)])
+def test_verl_gets_a_score_for_one_image_with_or_without_its_axis(shape: tuple[int, ...]) -> None:
+    red = torch.zeros(3, 8, 8)
+    red[0] = 1
+    assert verl_call(load_saturation(), red.reshape(shape)) == {"score": 1.0, "unscored": 0.0}
+    assert verl_call(load_saturation(), GREY) == {"score": 0.0, "unscored": 0.0}
+
+
+def test_verl_gets_nan_and_a_count_for_the_unscored() -> None:
+    result = verl_call(load_saturation(), torch.full((3, 4, 4), torch.nan))
+    assert np.isnan(result["score"])
+    assert result["unscored"] == 1.0
+
+
+def test_what_verl_knows_of_a_prompt_reaches_the_reward() -> None:
+    reward = Remembering()
+    verl_call(reward, RED, id="7", nouns=["dog"])
+    assert reward.prompts == [Prompt("a", "7", nouns=("dog",))]
+
+
+def test_a_video_is_refused() -> None:
+    with pytest.raises(RewardError, match=r"a video of 5 frames, and a score is about one image"):
+        verl_call(load_saturation(), torch.zeros(5, 3, 4, 4))

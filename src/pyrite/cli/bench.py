@@ -65,7 +65,7 @@ def judge(
     model: Annotated[str, typer.Option(help="Name of the model on that server.")] = "Qwen/Qwen2.5-VL-7B-Instruct",
     requests: Annotated[int, typer.Option(min=1, help="How many images are asked about, all at once.")] = 2000,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight at once.")] = 48,
-    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels.")] = 64,
+    size: Annotated[int, typer.Option(min=1, help="Side of the images in pixels; larger ones cost encoding.")] = 32,
     delay_s: Annotated[float, typer.Option(help="Of the practice judge: seconds for an answer.")] = 0.1,
     at_once: Annotated[int, typer.Option(min=1, help="Of the practice judge: requests it takes up at once.")] = 32,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; the fastest counts.")] = 2,
@@ -85,9 +85,14 @@ def judge(
     ceiling = None if url else at_once / delay_s
     with nullcontext(url) if url else practice_judge(delay_s, at_once) as address:
         typer.echo(f"asking {address}", err=True)
-        row = {"requests": requests, "concurrency": concurrency, "size_px": size, "ceiling_per_second": ceiling}
+        row: dict[str, Any] = {
+            "requests": requests,
+            "concurrency": concurrency,
+            "size_px": size,
+            "ceiling_per_second": ceiling,
+        }
         row |= _asked(address, model, requests, concurrency, size, rounds)
-    row["ceiling_frac"] = None if ceiling is None else round(row["requests_per_second"] / ceiling, 4)
+    row["ceiling_frac"] = None if ceiling is None else round(requests / row["seconds"] / ceiling, 4)
     if as_json:
         typer.echo(json.dumps(row))
         return

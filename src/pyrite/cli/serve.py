@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SETTINGS_VARIABLE = "PYRITE_SERVE_SETTINGS"
 _SHORTEST_TOKEN = 16
-_WORKER_START_S = 120  # a worker that loads weights answers its supervisor late
+_WORKER_SILENCE_S = 20  # a worker that loads weights may answer its supervisor late
 
 
 def serve(
@@ -67,7 +68,15 @@ def serve(
 
 def worker_app() -> "FastAPI":
     """The application of one worker process; uvicorn calls it there."""
-    return build_app(json.loads(os.environ[SETTINGS_VARIABLE]))
+    from uvicorn.config import STARTUP_FAILURE
+
+    from pyrite.core.errors import PyriteError
+
+    try:
+        return build_app(json.loads(os.environ[SETTINGS_VARIABLE]))
+    except PyriteError as error:
+        typer.echo(f"pyrite: {error}", err=True)
+        sys.exit(STARTUP_FAILURE)  # uvicorn then stops; any other end of a worker makes it start the next one
 
 
 def build_app(settings: dict[str, Any]) -> "FastAPI":
@@ -109,7 +118,7 @@ def _run(app: "FastAPI | str", host: str, port: int, workers: int) -> None:
         workers=workers,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=10,
-        timeout_worker_healthcheck=_WORKER_START_S,
+        timeout_worker_healthcheck=_WORKER_SILENCE_S,
         proxy_headers=False,
         access_log=False,
     )

@@ -172,17 +172,17 @@ class Call:
             # The library's time-outs begin anew with each byte; this one does not.
             async with asyncio.timeout(limit_s):
                 response = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=dict(body))
-        except (TimeoutError, openai.APITimeoutError):
-            return _Trouble(f"the judge did not answer within {limit_s:.3g} s", "retry")
         except openai.APIStatusError as error:
             return self._refused(error)
-        except (openai.OpenAIError, ReplyRefusedError) as error:
-            cause = error.__cause__ or error
+        except (TimeoutError, openai.OpenAIError, ReplyRefusedError) as error:
+            # What the library calls it is of no use: a refused connection is a time-out to it.
+            cause = error if isinstance(error, TimeoutError) else _first_cause(error)
             if isinstance(cause, ReplyRefusedError):
                 return _Trouble(str(cause), "nothing")
-            return _Trouble(
-                f"the connection to the judge failed ({type(cause).__name__}: {_shown(str(cause))})", "retry"
-            )
+            if isinstance(cause, TimeoutError):
+                return _Trouble(f"the judge did not answer within {limit_s:.3g} s", "retry")
+            told = f"{type(cause).__name__}: {_shown(str(cause))}"
+            return _Trouble(f"the connection to the judge failed ({told})", "retry")
         said = read_completion(response.content)
         return said if isinstance(said, Said) else _Trouble(said, "retry")
 
@@ -267,6 +267,12 @@ def _retry_after_s(told: str | None) -> float:
             return 0.0
     # An endless pause is beyond every deadline, which is what it says.
     return max(0.0, seconds) if not math.isnan(seconds) else 0.0
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while (before := error.__cause__) is not None:
+        error = before
+    return error
 
 
 def _shown(text: str) -> str:
