@@ -15,7 +15,7 @@ from pyrite.rewards.random_weights import random_reward
 from pyrite.world.prompts import random_scene, sample_prompts
 from pyrite.world.scenes import render, to_uint8
 
-NEEDS_OPTIONS = ("versus",)
+NEEDS_OPTIONS = ("versus", "remote")
 
 
 def load(name: str) -> tuple[Reward, bool]:

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ import pyrite
 from pyrite.core.protocols import Reward
 from pyrite.core.types import Image, Prompt
 from pyrite.rewards.catalogue import REWARDS
+from pyrite.serving.app import create_app
+from pyrite.serving.background import in_background
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 TEXTS = ("a photo of a red circle", "two blue stars above a green cross", "a pink square", "three yellow crosses")
@@ -44,6 +47,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 # fixture's own tolerance is 3e-5). PickScore is 100 times a cosine.
 ILL_CONDITIONED = {"maniqa": 3e-5, "pickscore": 3e-4, "imagereward": 5e-5}
 UNSEEING = {"constant"}
+BORROWED = {"versus", "remote"}  # their names say what they do to another reward
 
 
 def golden_config(name: str) -> dict[str, Any]:
@@ -154,9 +158,21 @@ def judge_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def options_of(tmp_path_factory: pytest.TempPathFactory, judge_url: str) -> Callable[[str], dict[str, Any]]:
+def servers() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def options_of(
+    tmp_path_factory: pytest.TempPathFactory, judge_url: str, servers: ExitStack
+) -> Callable[[str], dict[str, Any]]:
     @functools.cache
     def write(name: str) -> dict[str, Any]:
+        if name == "remote":
+            served = pyrite.load_reward("hps-pocket", **write("hps-pocket"), device="cpu")
+            url = servers.enter_context(in_background(create_app({"hps-pocket": served})))
+            return {"url": url, "reward": "hps-pocket"}
         if name in SERVED:
             return {"base_url": judge_url, "audit": ""}
         assert name in WRITERS, "a new reward needs a tiny checkpoint here"
@@ -177,7 +193,7 @@ def load(options_of: Callable[[str], dict[str, Any]]) -> Callable[[str], Reward]
 @pytest.fixture(params=REWARDS.names())
 def reward(request: pytest.FixtureRequest, load: Callable[[str], Reward]) -> Reward:
     found = load(request.param)
-    assert found.card.name == request.param or request.param == "versus"
+    assert found.card.name == request.param or request.param in BORROWED
     return found
 
 
@@ -315,12 +331,20 @@ def test_the_card_names_the_weights(reward: Reward) -> None:
 
 
 def test_no_two_rewards_share_a_key(load: Callable[[str], Reward]) -> None:
-    assert len({load(name).card.store_key for name in REWARDS.names()}) == len(REWARDS.names())
+    names = set(REWARDS.names()) - {"remote"}
+    assert len({load(name).card.store_key for name in names}) == len(names)
+
+
+def test_a_remote_reward_has_the_key_and_the_scores_of_the_served_one(load: Callable[[str], Reward]) -> None:
+    here, there = load("hps-pocket"), load("remote")
+    assert there.card == here.card
+    np.testing.assert_allclose(there.score(*batch()).values, here.score(*batch()).values, **CLOSE)
 
 
 WEIGHTLESS = {
     *SERVED,  # a server's weights are known by the name it gives them and by `revision=`: tests/rewards/test_served.py
     "versus",
+    "remote",  # the weights are the server's
     "jpeg_compressibility",
     "jpeg_incompressibility",
     "saturation",

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from tests.fakes import toy_prompts
+from tests.fakes import FakePolicy, toy_prompts
 
-from pyrite.core.types import Scores
+from pyrite.core.types import REQUEST, Prompt, Scores
 from pyrite.training.learner import Divergence, Update
 from pyrite.training.logged import PhaseClock, eval_row, sample_rows, seconds_per_phase, train_row
+from pyrite.training.processes import Processes
+from pyrite.training.scoring import gather_table
 
 NAN = np.nan
 UPDATE = Update(loss=0.1, grad_norm=2.0, clip_frac=0.25, learning_rate=1e-4)
@@ -93,3 +95,15 @@ def test_seconds_are_summed_over_the_lines() -> None:
     assert seconds_per_phase([{"seconds/draw": 1.0, "kl": 3.0}, {"seconds/draw": 0.5, "seconds/look": 2.0}]) == {
         "draw": 1.5, "look": 2.0,
     }  # fmt: skip
+
+
+def test_a_sample_names_the_judges_reply_where_there_is_one() -> None:
+    table = {
+        "served": Scores(np.array([0.5, np.nan]), {1: "no answer"}, {REQUEST: np.array([41.0, np.nan])}),
+        "local": Scores(np.array([1.0, 2.0]), details={"other": np.array([3.0, 4.0])}),
+    }
+    gathered = gather_table(table, Processes(FakePolicy.create().module))
+    zeros = np.zeros(2)
+    rows = sample_rows(1, "train", [Prompt("a"), Prompt("b")], scores=gathered, rewards=zeros, kl=zeros)
+    assert rows[0]["requests"] == {"served": 41}
+    assert "requests" not in rows[1]

@@ -11,6 +11,9 @@ from PIL import Image as _pil
 Image = _pil.Image
 FloatArray = npt.NDArray[np.float64]
 
+REQUEST = "request"
+"""The detail of a reward that asks a judge: the number under which the judge's reply is kept, as a whole float."""
+
 
 @dataclass(frozen=True)
 class Prompt:

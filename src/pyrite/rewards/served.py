@@ -16,7 +16,7 @@ import numpy as np
 
 from pyrite.core.cards import RewardCard
 from pyrite.core.errors import InterruptedScoringError
-from pyrite.core.types import Image, Prompt, Scores
+from pyrite.core.types import REQUEST, Image, Prompt, Scores
 from pyrite.rewards.images import check_pairs, to_rgb
 from pyrite.rewards.judge import JudgeClient
 from pyrite.rewards.judge_call import Answered
@@ -24,7 +24,7 @@ from pyrite.rewards.judge_config import judge_config
 from pyrite.rewards.judge_replies import Said
 from pyrite.rewards.queries import Query, Shown, markup_in, mended
 
-_COUNTED = ("request", "prompt_tokens", "completion_tokens", "cost_usd")
+_COUNTED = (REQUEST, "prompt_tokens", "completion_tokens", "cost_usd")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ServedReward:
     def _counted(self, outcome: Answered) -> dict[str, float]:
         said = outcome.said
         return {
-            "request": float(outcome.number),
+            REQUEST: float(outcome.number),
             "prompt_tokens": said.prompt_tokens,
             "completion_tokens": said.completion_tokens,
             "cost_usd": self.judge.config.cost_usd(said.prompt_tokens, said.completion_tokens),

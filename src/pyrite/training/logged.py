@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrite.core.types import FloatArray, Prompt
+from pyrite.core.types import REQUEST, FloatArray, Prompt
 from pyrite.records.runs import RunFolder
 from pyrite.training.learner import Divergence, Update
 from pyrite.training.scoring import ScoreTable
@@ -153,11 +153,19 @@ def sample_rows(
         row["scores"] = {name: float(column.values[index]) for name, column in scores.items()}
         if reasons := {name: column.reasons[index] for name, column in scores.items() if index in column.reasons}:
             row["reasons"] = reasons
+        if requests := _requests(scores, index):
+            row["requests"] = requests
         row |= {"reward": float(rewards[index])}
         if advantages is not None:
             row["advantage"] = float(advantages[index])
         rows.append(row | {"kl": float(kl[index])})
     return rows
+
+
+def _requests(scores: ScoreTable, index: int) -> dict[str, int]:
+    """Name of a reward -> number of the reply it got about an image, for those that asked a judge and got one."""
+    columns = {name: column.details[REQUEST] for name, column in scores.items() if REQUEST in column.details}
+    return {name: int(numbers[index]) for name, numbers in columns.items() if not np.isnan(numbers[index])}
 
 
 def seconds_per_phase(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

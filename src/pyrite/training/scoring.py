@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pyrite.core.errors import TrainingError
 from pyrite.core.protocols import Reward
 from pyrite.core.scoring import score_checked
-from pyrite.core.types import FloatArray, Image, Prompt, Scores
+from pyrite.core.types import REQUEST, FloatArray, Image, Prompt, Scores
 from pyrite.mitigation.ensembles import aggregate
 from pyrite.mitigation.transforms import Chain, parse_transform
 from pyrite.records.recipe import Recipe
@@ -55,14 +55,28 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 
 def gather_table(own: ScoreTable, processes: Processes) -> ScoreTable:
-    """The tables of all processes as one, in order, without details; a process without images gives an empty one."""
+    """The tables of all processes as one, in order; a process without images gives an empty one.
+
+    Of the details only `REQUEST` is kept, which samples.jsonl needs.
+    """
     wire = {
-        name: [column.values.tolist(), [[int(row), why] for row, why in column.reasons.items()]]
+        name: [
+            column.values.tolist(),
+            [[int(row), why] for row, why in column.reasons.items()],
+            {key: numbers.tolist() for key, numbers in column.details.items() if key == REQUEST},
+        ]
         for name, column in own.items()
     }
     return join_tables(
         [
-            {name: Scores(np.array(values, dtype=np.float64), dict(why)) for name, (values, why) in table.items()}
+            {
+                name: Scores(
+                    np.array(values, dtype=np.float64),
+                    dict(why),
+                    {key: np.array(numbers, dtype=np.float64) for key, numbers in details.items()},
+                )
+                for name, (values, why, details) in table.items()
+            }
             for table in processes.gather(wire)
             if table
         ]
