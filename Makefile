@@ -24,7 +24,7 @@ demo: $(READY)  ## a pocket policy learns to cheat a proxy, and is held upright;
 	$(BIN)/pyrite demo
 
 test: $(READY)  ## the default tests: CPU, offline, no full-size weights
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(READY)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

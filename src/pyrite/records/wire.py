@@ -64,7 +64,10 @@ def number_from_json(value: Any) -> float:
         return _INFINITIES[value]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is no number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("a whole number too large for a float") from error
 
 
 def card_to_json(card: RewardCard) -> dict[str, Any]:
