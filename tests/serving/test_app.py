@@ -249,7 +249,7 @@ def test_two_announced_gigabytes_are_refused_before_any_is_read(steady: httpx.Cl
 
 
 def test_a_body_without_a_length_is_limited_too(steady: httpx.Client) -> None:
-    pieces = b"".join(b"10000\r\n" + b" " * 2**16 + b"\r\n" for _ in range(4))
+    pieces = b"%x\r\n" % 200_001 + b" " * 200_001
     assert raw(steady, HEAD + b"transfer-encoding: chunked\r\n\r\n" + pieces).startswith(b"HTTP/1.1 413 ")
 
 
