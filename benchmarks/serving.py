@@ -178,11 +178,12 @@ def kills(num: int) -> dict[str, float]:
         stored = Stored(reward, store)
         killer = threading.Thread(target=kill_and_restart)
         killer.start()
-        values = []
+        values, while_counting = [], 0
         while len(values) < len(images) or killed < num:
             rows = slice(len(values) % len(images), len(values) % len(images) + 16)
             if len(values) < len(images):
                 values.extend(stored.score(images[rows], prompts[rows]).values.tolist())
+                while_counting = killed
             else:
                 reward.score(images[:16], prompts[:16])
             answered.set()
@@ -193,6 +194,7 @@ def kills(num: int) -> dict[str, float]:
     process.wait()
     return {
         "kills": killed,
+        "of_them_while_scores_were_counted": while_counting,
         "images": len(images),
         "scores": len(values),
         "scores_in_the_store": kept,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SETTINGS_VARIABLE = "PYRITE_SERVE_SETTINGS"
+_FAILURE = "failure.txt"
 _SHORTEST_TOKEN = 16
 _WORKER_SILENCE_S = 20  # a worker that loads weights may answer its supervisor late
 
@@ -60,10 +61,11 @@ def serve(
     if workers == 1:
         _run(build_app(settings), host, port, 1)
         return
-    os.environ[SETTINGS_VARIABLE] = json.dumps(settings)
-    with tempfile.TemporaryDirectory(prefix="pyrite-metrics-") as counters:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", counters)
+    with tempfile.TemporaryDirectory(prefix="pyrite-serve-") as shared:
+        os.environ[SETTINGS_VARIABLE] = json.dumps(settings | {"shared": shared})
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
         _run("pyrite.cli.serve:worker_app", host, port, workers)
+        _raise_failure(Path(shared))
 
 
 def worker_app() -> "FastAPI":
@@ -72,10 +74,11 @@ def worker_app() -> "FastAPI":
 
     from pyrite.core.errors import PyriteError
 
+    settings = json.loads(os.environ[SETTINGS_VARIABLE])
     try:
-        return build_app(json.loads(os.environ[SETTINGS_VARIABLE]))
+        return build_app(settings)
     except PyriteError as error:
-        typer.echo(f"pyrite: {error}", err=True)
+        (Path(settings["shared"]) / _FAILURE).write_text(str(error), encoding="utf-8")
         sys.exit(STARTUP_FAILURE)  # uvicorn then stops; any other end of a worker makes it start the next one
 
 
@@ -122,6 +125,14 @@ def _run(app: "FastAPI | str", host: str, port: int, workers: int) -> None:
         proxy_headers=False,
         access_log=False,
     )
+
+
+def _raise_failure(shared: Path) -> None:
+    """What kept a worker from starting, as the error of this command: uvicorn itself ends as if all were well."""
+    from pyrite.core.errors import RewardError
+
+    if (failure := shared / _FAILURE).exists():
+        raise RewardError(failure.read_text(encoding="utf-8"))
 
 
 def _check_token(host: str, token_file: Path | None) -> None:
