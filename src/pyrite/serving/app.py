@@ -29,7 +29,7 @@ from pyrite.core.protocols import Reward
 from pyrite.core.types import Image, Prompt, Scores
 from pyrite.records import wire
 from pyrite.serving import schemas
-from pyrite.serving.asking import BODIES, Asked, parse_asked, read_form_or_json, refuse_announced
+from pyrite.serving.asking import BODIES, Asked, discard_rest, parse_asked, read_form_or_json, refuse_announced
 from pyrite.serving.batching import Batcher
 from pyrite.serving.gate import Gate, HeldBytes, draining_on_signals
 from pyrite.serving.limits import Limits
@@ -272,8 +272,9 @@ def _reply(row: Any, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(wire.dump(row), status, headers=headers, media_type="application/json")
 
 
-async def _refused(_: Request, refusal: Exception) -> Response:
+async def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
+    await discard_rest(request)
     return _reply(refusal.body, refusal.status, refusal.headers)
 
 

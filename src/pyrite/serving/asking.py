@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from pyrite.serving.refusals import Refusal
 from pyrite.serving.schemas import FormRequest, ScoreRequest
 
 _MOST_PROBLEMS = 20
+LINGER_BYTES, LINGER_S = 2**22, 2.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,20 @@ async def read_form_or_json(request: Request, limits: Limits, held: HeldBytes) -
         raise Refusal(400, "broken_off", "the connection was closed before the whole body had arrived.") from None
 
 
+async def discard_rest(request: Request) -> None:
+    """Read and forget the rest of a refused request's body, up to `LINGER_BYTES` and for `LINGER_S`.
+
+    A connection that is closed while the client still sends is reset, and then nobody reads why it was refused.
+    """
+    num_bytes = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while not getattr(request.state, "has_ended", False) and num_bytes < LINGER_BYTES:
+                message = await request.receive()
+                request.state.has_ended = not message.get("more_body", False)
+                num_bytes += len(message.get("body", b""))
+
+
 def parse_asked(body: bytes, files: Sequence[bytes] | None, known: Sequence[str], limits: Limits) -> Asked:
     """Validate a request and measure its images; takes time, so call it in a thread.
 
@@ -111,6 +127,7 @@ def parse_asked(body: bytes, files: Sequence[bytes] | None, known: Sequence[str]
 def _counting(request: Request, held: HeldBytes) -> Any:
     async def receive() -> MutableMapping[str, Any]:
         message = await request.receive()
+        request.state.has_ended = not message.get("more_body", False)
         held.add(len(message.get("body", b"")))
         return message
 

@@ -210,10 +210,13 @@ def against(
 def heat_map(names: Sequence[str], matrix: FloatArray) -> Figure:
     """Rank correlations between scores; (K, K) in [-1, 1], NaN where undefined."""
     labels = [safe(name) for name in names]
-    text = [[f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–" for value in row] for row in matrix]
+    # Without the zero before the point, seven names still fit beside each other.
+    text = [[f"{value:.2f}".replace("-", "−").replace("0.", ".") if np.isfinite(value) else "–" for value in row]
+            for row in matrix]  # fmt: skip
     trace = {
         "type": "heatmap", "x": labels, "y": labels, "z": [numbers(row) for row in matrix], "zmin": -1, "zmax": 1,
-        "colorscale": DIVERGING, "text": text, "texttemplate": "%{text}", "textfont": {"size": 11.5},
+        "colorscale": DIVERGING, "text": text, "texttemplate": "%{text}",
+        "textfont": {"size": 11.5 if len(labels) < 6 else 9.5},
         "hovertemplate": "%{y} and %{x}: %{text}<extra></extra>", "xgap": 2, "ygap": 2, "showscale": False,
     }  # fmt: skip
     return {
