@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 RUNS = {"plain": "pocket_hack.yaml", "guarded": "pocket_guarded.yaml"}
 QUICK = (
-    "grpo.steps=14",
-    "evaluation.every=7",
-    "evaluation.prompts.num=32",
+    "grpo.steps=10",
+    "evaluation.every=5",
+    "evaluation.prompts.num=24",
     "evaluation.images_per_prompt=2",
-    "checkpoint.every=7",
+    "checkpoint.every=5",
 )
 BEST_OF_N_PROMPTS, BEST_OF_N_SAMPLES = 30, 32
 
