@@ -204,7 +204,6 @@ def test_an_unknown_quantisation_is_refused() -> None:
         quantisation_config("2bit", torch.bfloat16, ())  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 @pytest.mark.filterwarnings("ignore:MatMul8bitLt")
 @pytest.mark.parametrize(("quantise", "layer"), [("8bit", "Linear8bitLt"), ("4bit", "Linear4bit")])
 def test_a_quantised_model_scores_and_says_so(tmp_path: Path, quantise: str, layer: str) -> None:

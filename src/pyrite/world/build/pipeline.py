@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -177,6 +178,11 @@ class Build:
         rows = [json.loads(line) for line in lines]
         return [Prompt.from_json(row["prompt"]) for row in rows], [row["plan"] for row in rows]
 
+    def captions(self) -> tuple[list[Prompt], npt.NDArray[np.bool_]]:
+        """Prompts of the pre-training set, and which of its pictures show what they ask for."""
+        prompts, plans = self.rows()
+        return prompts, np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
+
     def half_redrawn(self) -> Tensor:
         """The images of the pre-training set, every second one as the tokeniser's teacher draws it."""
         teacher, images, codes = self.network("tokeniser", vq.teacher_network()), self.images(), self.codes()
@@ -289,8 +295,7 @@ def _pool(build: Build) -> Quality:
 
 
 def _clip(build: Build) -> Quality:
-    images, (prompts, plans) = build.half_redrawn(), build.rows()
-    true = np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
+    images, (prompts, true) = build.half_redrawn(), build.captions()
     learnt, held_out = np.nonzero(true[:-HELD_OUT])[0], len(true) - HELD_OUT + np.nonzero(true[-HELD_OUT:])[0]
     model = clip.train_clip(
         images[learnt],
@@ -375,8 +380,7 @@ def _detector(build: Build) -> Quality:
 
 
 def _judge(build: Build) -> Quality:
-    images, (prompts, plans) = build.half_redrawn(), build.rows()
-    keeps = np.array([data.keeps_its_prompt(*row) for row in zip(prompts, plans, strict=True)])
+    images, (prompts, keeps) = build.half_redrawn(), build.captions()
     model = judge.train_judge(
         build.network("clip", clip.new_clip()),
         build.neighbours.question,

@@ -67,12 +67,17 @@ def utility(pool: RatedPool, *, vivid: float, contrasty: float) -> npt.NDArray[n
     return liking
 
 
+def pairs_in_groups(num: int, *, every: int = 1) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows of all six pairs of each group among `num` rows, or of every `every`-th group: first, second."""
+    starts = np.arange(0, num, GROUP * every)
+    first, second = np.triu_indices(GROUP, 1)
+    return (starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()
+
+
 def preference_pairs(liking: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.int64]:
     """(M, 2) rows (preferred, other): all six pairs of each group, a quarter of the labels flipped."""
     rng = np.random.default_rng(seed)
-    starts = np.arange(0, len(liking), GROUP)
-    first, second = np.triu_indices(GROUP, 1)
-    pairs: npt.NDArray[np.int64] = np.stack([(starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()], 1)
+    pairs: npt.NDArray[np.int64] = np.stack(pairs_in_groups(len(liking)), 1)
     pairs = pairs[liking[pairs[:, 0]] != liking[pairs[:, 1]]]
     flip = (liking[pairs[:, 0]] < liking[pairs[:, 1]]) ^ (rng.random(len(pairs)) < LABEL_NOISE)
     pairs[flip] = pairs[flip][:, ::-1]
@@ -132,9 +137,7 @@ def pair_accuracy(
 
     Returns the accuracy and the number of pairs it rests on; NaN if there are none.
     """
-    starts = np.arange(0, len(scores), GROUP)
-    first, second = np.triu_indices(GROUP, 1)
-    a, b = (starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()
+    a, b = pairs_in_groups(len(scores))
     clear = np.abs(gold[a] - gold[b]) > min_gap
     agree = (scores[a] > scores[b]) == (gold[a] > gold[b])
     return (float(agree[clear].mean()) if clear.any() else float("nan")), int(clear.sum())
@@ -145,9 +148,7 @@ def alignment_quality(scores: npt.NDArray[np.float64], pool: RatedPool) -> dict[
 
     Equal scores count half.
     """
-    starts = np.arange(0, len(scores), GROUP * HELD_OUT_EVERY)
-    first, second = np.triu_indices(GROUP, 1)
-    a, b = (starts[:, None] + first).ravel(), (starts[:, None] + second).ravel()
+    a, b = pairs_in_groups(len(scores), every=HELD_OUT_EVERY)
     clear = (np.abs(pool.alignment[a] - pool.alignment[b]) > 0.1) & pool.from_policy[a]
     agreement = np.sign(scores[a] - scores[b]) * np.sign(pool.alignment[a] - pool.alignment[b])
     return {
