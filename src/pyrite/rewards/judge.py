@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import openai
 
 _CONNECT_S = 10.0
+_UNSAID = ("OpenAI-Organization", "OpenAI-Project") + tuple(
+    f"X-Stainless-{fact}" for fact in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+)
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn, so vLLM, closes a connection nobody uses
 
 
@@ -101,9 +104,9 @@ class _Connection:
             follow_redirects=False,  # the question and the key are for this address alone
             event_hooks={"response": [_limit]},
         )
-        # What other programs' variables say of accounts is none of this server's business. Without compression the
-        # bytes that are counted are the bytes that are read.
-        headers: Any = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit(), "Accept-Encoding": "identity"}
+        # What other programs' variables say of accounts, and what this machine is, is none of this server's business.
+        # Without compression the bytes that are counted are the bytes that are read.
+        headers: Any = {**dict.fromkeys(_UNSAID, Omit()), "Accept-Encoding": "identity"}
         client = AsyncOpenAI(
             base_url=config.base_url,
             api_key=config.api_key,

@@ -9,7 +9,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -162,7 +162,7 @@ class Call:
                 return self._ended(query, Failed(reason, attempts), number)
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self, body: Mapping[str, Any], limit_s: float) -> Said | _Trouble:
+    async def _attempt(self, body: bytes, limit_s: float) -> Said | _Trouble:
         import httpx2
         import openai
 
@@ -171,7 +171,7 @@ class Call:
         try:
             # The library's time-outs begin anew with each byte; this one does not.
             async with asyncio.timeout(limit_s):
-                response = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=dict(body))
+                response = await self.client.post("/chat/completions", cast_to=httpx2.Response, content=body)
         except openai.APIStatusError as error:
             return self._refused(error)
         except (TimeoutError, openai.OpenAIError, ReplyRefusedError) as error:

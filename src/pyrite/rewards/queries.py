@@ -72,8 +72,8 @@ class Query:
         facts = [[part if isinstance(part, str) else [part.key] for part in self.parts], self.settings, dict(sampling)]
         return int.from_bytes(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()[:8], "big") >> 12
 
-    def body(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Any]:
-        """The request in JSON's types; encodes the pictures.
+    def body(self, model: str, sampling: Mapping[str, Any]) -> bytes:
+        """The request as JSON; encodes the pictures.
 
         Args:
             model: name of the model on the server.
@@ -83,7 +83,7 @@ class Query:
         wants = {"logprobs": True, "top_logprobs": self.settings.top_logprobs} if self.settings.top_logprobs else {}
         turn = {"role": "user", "content": content}
         limit = {"max_tokens": self.settings.max_tokens, "stream": False}
-        return {"model": model, "messages": [turn], **limit, **sampling, **wants}
+        return json.dumps({"model": model, "messages": [turn], **limit, **sampling, **wants}).encode()
 
     @property
     def image_keys(self) -> Sequence[str]:

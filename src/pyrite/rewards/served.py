@@ -19,12 +19,13 @@ from pyrite.core.errors import InterruptedScoringError
 from pyrite.core.types import REQUEST, Image, Prompt, Scores
 from pyrite.rewards.images import check_pairs, to_rgb
 from pyrite.rewards.judge import JudgeClient
-from pyrite.rewards.judge_call import Answered
+from pyrite.rewards.judge_call import Answered, Outcome
 from pyrite.rewards.judge_config import judge_config
 from pyrite.rewards.judge_replies import Said
 from pyrite.rewards.queries import Query, Shown, markup_in, mended
 
-_COUNTED = (REQUEST, "prompt_tokens", "completion_tokens", "cost_usd")
+COUNTED = (REQUEST, "prompt_tokens", "completion_tokens", "cost_usd")
+"""The details of every served reward that are about the asking and not about the image."""
 
 
 @dataclass(frozen=True)
@@ -67,39 +68,58 @@ class ServedReward:
             InterruptedScoringError: the judge refuses everybody, or fails too often; brings what was scored.
             RunFolderError: a reply cannot be written into the audit file.
         """
-        check_pairs(images, prompts)
+        return self.scores_of(*self.ask_about(images, prompts))
+
+    def scores_of(self, outcomes: Sequence[Outcome | str], stop: str = "") -> Scores:
+        """Read what `ask_about` returned.
+
+        Raises:
+            InterruptedScoringError: everything had to stop.
+        """
+        num = len(outcomes)
         reasons: dict[int, str] = {}
-        queries: dict[int, Query] = {}
-        for row, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
-            found = self._query(image, prompt)
-            if isinstance(found, str):
-                reasons[row] = found
-            else:
-                queries[row] = found
-        asked = self.judge.ask(list(queries.values()))
-        values = np.full(len(images), np.nan)
-        details = {name: np.full(len(images), np.nan) for name in (*self.names, *_COUNTED)}
+        values = np.full(num, np.nan)
+        details = {name: np.full(num, np.nan) for name in (*self.names, *COUNTED)}
         transient = set()
-        for row, outcome in zip(queries, asked.outcomes, strict=True):
+        for row, outcome in enumerate(outcomes):
+            if isinstance(outcome, str):
+                reasons[row] = outcome
+                continue
             if not isinstance(outcome, Answered):
                 reasons[row] = outcome.reason
                 transient.add(row)
                 continue
-            verdict = self._verdict(outcome.said)
+            verdict = self.verdict(outcome.said)
             values[row] = verdict.value
             if verdict.reason:
                 reasons[row] = self.judge.config.redacted(verdict.reason)
             for name, number in {**verdict.details, **self._counted(outcome)}.items():
                 details[name][row] = number
         scores = Scores(values, reasons, details, frozenset(transient))
-        if asked.stop:
+        if stop:
             raise InterruptedScoringError(
-                f"'{self.card.name}' has stopped: {asked.stop}, then give the same command again: what was scored is "
-                "kept.",
+                f"'{self.card.name}' has stopped: {stop}, then give the same command again: what was scored is kept.",
                 scores,
                 self.card.store_key,
             )
         return scores
+
+    def ask_about(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> tuple[list[Outcome | str], str]:
+        """What the judge said of each image, unread.
+
+        Returns:
+            For each image what came of the question, or why it could not be put; and why everything had to stop, empty
+            if nothing did.
+
+        Raises:
+            RunFolderError: a reply cannot be written into the audit file.
+        """
+        check_pairs(images, prompts)
+        found = [self._query(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
+        queries = [one for one in found if isinstance(one, Query)]
+        asked = self.judge.ask(queries)
+        outcome_of = dict(zip(queries, asked.outcomes, strict=True))
+        return [outcome_of[one] if isinstance(one, Query) else one for one in found], asked.stop
 
     def _query(self, image: Image, prompt: Prompt) -> Query | str:
         caption = prompt.text if self.card.reads_prompt else ""
@@ -108,7 +128,8 @@ class ServedReward:
         picture = to_rgb(image)
         return picture if isinstance(picture, str) else self.ask(Shown.of(picture), mended(caption))
 
-    def _verdict(self, said: Said) -> Verdict:
+    def verdict(self, said: Said) -> Verdict:
+        """What a reply is worth."""
         if said.refusal and not said.text:
             return Verdict(math.nan, f"the judge refused to answer: {said.refusal[:200]!r}", {})
         if said.finish_reason not in ("stop", "length"):

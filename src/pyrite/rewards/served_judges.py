@@ -6,17 +6,21 @@ A server decides for itself how it tokenises the question, resizes the picture a
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from pyrite.core.errors import RewardError
 from pyrite.rewards import artifact_vlm, unifiedreward, unifiedreward_qwen
 from pyrite.rewards.judge_replies import Said
-from pyrite.rewards.queries import TRANSPORTS, Query, Settings, Shown, Transport
+from pyrite.rewards.queries import TRANSPORTS, Query, Settings, Shown, Transport, markup_in
 from pyrite.rewards.replies import AXES, HIGHEST, LOWEST, Reading, read_axes, read_final_score, read_yes_no
 from pyrite.rewards.served import Facts, ServedReward, Verdict, served_reward
 from pyrite.rewards.yes_no import LISTED, MODES, Mode, from_list
+
+Position = Literal["before", "after"]
+POSITIONS: tuple[Position, ...] = ("before", "after")
 
 
 def load_artifact_served(
@@ -24,6 +28,7 @@ def load_artifact_served(
     mode: Mode = "sound",
     transport: Transport = "png",
     question: str = artifact_vlm.QUESTION,
+    position: Position = "before",
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct",
     **settings: Any,
 ) -> ServedReward:
@@ -35,7 +40,8 @@ def load_artifact_served(
     Args:
         mode: "sound", or "reference", the published code with its defects; see `yes_no.py`.
         transport: "png", the image as it is, or "jpeg95", as a JPEG file of quality 95 as in the reference.
-        question: put before the image.
+        question: put beside the image.
+        position: of the question: "before" the image, as in the reference, or "after" it.
         model: name under which the server offers it.
         settings: see `JudgeConfig`.
 
@@ -43,9 +49,8 @@ def load_artifact_served(
         RewardError: an option is unknown or has no such value.
     """
     name = "artifact-served"
-    _check(name, mode=(mode, MODES), transport=(transport, TRANSPORTS))
-    wanted = Settings(max_tokens=1, top_logprobs=LISTED, transport=transport)
-    options = {"mode": mode, "transport": transport, "question": question}
+    _check(name, mode=(mode, MODES), transport=(transport, TRANSPORTS), position=(position, POSITIONS))
+    options = {"mode": mode, "transport": transport, **_question_options(question, position)}
     of = Facts(
         "Probability that a vision-language model on a server sees no unintended artifact in the image.",
         (0.0, 1.0),
@@ -58,10 +63,40 @@ def load_artifact_served(
         of,
         options,
         {"model": model, **settings},
-        ask=lambda image, caption: Query((question, image), wanted, caption),
+        ask=_beside_image(question, position, transport),
         read=lambda said: _artifact_verdict(said, mode),
         names=("artifact_prob", "answered", "from_text"),
     )
+
+
+def with_question(reward: ServedReward, question: str, position: Position) -> ServedReward:
+    """The same judge, through the same connections, asked another question; `question` is part of the card's key.
+
+    Args:
+        reward: from `load_artifact_served`.
+        question: put beside the image.
+        position: of the question.
+
+    Raises:
+        RewardError: the question is empty, or spells out what a server may obey.
+    """
+    name, options = reward.card.name, dict(reward.card.options)
+    _check(name, position=(position, POSITIONS))
+    if why := why_not_askable(question):
+        raise RewardError(f"the question {question[:60]!r} cannot be put to '{name}': {why}. Write another one.")
+    options.pop("position", None)
+    transport = cast(Transport, options["transport"])
+    card = replace(reward.card, options={**options, **_question_options(question, position)})
+    return replace(reward, card=card, ask=_beside_image(question, position, transport))
+
+
+def why_not_askable(question: str) -> str | None:
+    """Why a question cannot be put to a judge on a server; None if it can."""
+    if not question.strip():
+        return "it is empty"
+    if found := markup_in(question):
+        return found.replace("the prompt", "it")
+    return None
 
 
 def load_unifiedreward_served(
@@ -144,6 +179,20 @@ def load_unifiedreward_qwen_served(
         read=lambda said: _final_verdict(said, mode),
         names=("elements", "elements_present"),
     )
+
+
+def _question_options(question: str, position: Position) -> dict[str, str]:
+    """What of a question belongs into a score's key; the published position is left out, as it always was."""
+    return {"question": question} if position == "before" else {"question": question, "position": position}
+
+
+def _beside_image(question: str, position: Position, transport: Transport) -> Callable[[Shown, str], Query]:
+    wanted = Settings(max_tokens=1, top_logprobs=LISTED, transport=transport)
+
+    def ask(image: Shown, caption: str) -> Query:
+        return Query((question, image) if position == "before" else (image, question), wanted, caption)
+
+    return ask
 
 
 def _artifact_verdict(said: Said, mode: Mode) -> Verdict:
