@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import openai
 
 _CONNECT_S = 10.0
-_UNSAID = ("OpenAI-Organization", "OpenAI-Project") + tuple(
-    f"X-Stainless-{fact}" for fact in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
+_UNSAID = (
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    *(f"X-Stainless-{fact}" for fact in ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version")),
 )
 _KEEPALIVE_S = 4.0  # below the 5 s after which uvicorn, so vLLM, closes a connection nobody uses
 
