@@ -105,6 +105,30 @@ def _plain_tokenizer() -> str:
     return str(tokenizer.to_str())
 
 
+def write_text_model(folder: Path) -> Path:
+    """A random Qwen2 that reads text alone, with its tokenizer, as any server loads it."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = write_qwen_tokenizer(folder)
+    template = (
+        "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n"
+    )
+    (folder / "chat_template.jinja").write_text(template)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
 def qwen_config(tokenizer: Tokenizer, model_type: str, **changes: Any) -> dict[str, Any]:
     """config.json as the hub has it: flat, the language model's settings at the top."""
     return {

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from pyrite.cli.main import app
 from pyrite.core.types import Prompt
-from pyrite.rewards.remote import TOKEN_VARIABLE, remote
+from pyrite.rewards.remote import remote
+from pyrite.rewards.remote_connection import TOKEN_VARIABLE
 
 TOKEN = "correct-horse-battery-staple"
 

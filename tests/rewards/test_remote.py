@@ -18,7 +18,8 @@ from pyrite.records import wire
 from pyrite.records.store import ScoreStore
 from pyrite.records.stored import Stored
 from pyrite.rewards.diagnostics import load_saturation
-from pyrite.rewards.remote import TOKEN_VARIABLE, load_remote, remote
+from pyrite.rewards.remote import load_remote, remote
+from pyrite.rewards.remote_connection import TOKEN_VARIABLE
 from pyrite.serving.app import create_app
 from pyrite.serving.background import in_background
 from pyrite.serving.limits import Limits
@@ -268,8 +269,15 @@ def test_what_lasts_is_an_error_at_once_and_never_a_number(reply: bytes, message
     assert num_asked == [1]
 
 
+@pytest.mark.parametrize("after", ["3600", "Fri, 31 Dec 2199 23:59:59 GMT"], ids=["seconds", "date"])
+def test_a_pause_beyond_the_deadline_is_not_begun(after: str) -> None:
+    busy = http(503, b'{"message": "too busy"}', f"retry-after: {after}")
+    with faulty(lambda _: busy) as url, pytest.raises(RewardError, match=r"no answer in 20 s and 1 tries"):
+        score(url)
+
+
 def test_an_endless_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyrite.rewards.remote._MOST_REPLY_BYTES", 10_000)
+    monkeypatch.setattr("pyrite.rewards.remote_connection._MOST_REPLY_BYTES", 10_000)
     with faulty(lambda n: http(200, b" " * 20_000)) as url, pytest.raises(RewardError, match="more than 10000 bytes"):
         score(url)
 

@@ -90,7 +90,7 @@ def build_app(settings: dict[str, Any]) -> "FastAPI":
         UnknownNameError: no reward of that name.
         CheckpointError: weights that are missing or not what they should be.
     """
-    from pyrite.rewards.remote import read_token
+    from pyrite.rewards.remote_connection import read_token
     from pyrite.serving.app import create_app
     from pyrite.serving.limits import Limits
 
@@ -137,7 +137,7 @@ def _raise_failure(shared: Path) -> None:
 
 def _check_token(host: str, token_file: Path | None) -> None:
     from pyrite.core.errors import RecipeError
-    from pyrite.rewards.remote import TOKEN_VARIABLE, read_token
+    from pyrite.rewards.remote_connection import TOKEN_VARIABLE, read_token
 
     token = read_token(token_file)
     if token is None and not _is_loopback(host):

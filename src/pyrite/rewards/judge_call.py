@@ -6,13 +6,11 @@ attempt has an end however slowly bytes come, and the key is taken out of whatev
 """
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -22,6 +20,7 @@ from pyrite.rewards.breaker import Breaker
 from pyrite.rewards.judge_config import JudgeConfig
 from pyrite.rewards.judge_replies import Said, read_completion
 from pyrite.rewards.queries import Query
+from pyrite.rewards.retry_after import retry_after_s
 
 if TYPE_CHECKING:
     import openai
@@ -206,7 +205,7 @@ class Call:
         return _Trouble(
             f"the judge's server answered with status {status}: {told}",
             "retry" if worth_retry else "nothing",
-            _retry_after_s(error.response.headers.get("retry-after")),
+            retry_after_s(error.response.headers.get("retry-after")),
         )
 
     def _backoff_s(self, attempts: int) -> float:
@@ -252,21 +251,6 @@ def _open_audit(config: JudgeConfig) -> JsonLines | None:
     with teaching_os_errors(f"make the folder of {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
     return JsonLines(path)
-
-
-def _retry_after_s(told: str | None) -> float:
-    """Seconds that a Retry-After header asks for, in either of its forms; 0 if it says nothing readable."""
-    if told is None:
-        return 0.0
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-    # An endless pause is beyond every deadline, which is what it says.
-    return max(0.0, seconds) if not math.isnan(seconds) else 0.0
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -11,16 +11,11 @@ scored until then, and nothing of the rest gets into a score store (docs/decisio
 
 import base64
 import io
-import os
-import random
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -29,16 +24,13 @@ from pyrite.core.errors import InterruptedScoringError, RewardError
 from pyrite.core.types import Image, Prompt, Scores
 from pyrite.records import wire
 from pyrite.rewards.images import UNDECODABLE, check_pairs, to_rgb, why_not_rgb
+from pyrite.rewards.remote_connection import ServerConnection, checked_url, no_server_of_ours, read_token
 
-TOKEN_VARIABLE = "PYRITE_TOKEN"
 BATCH_SIZE = 64
 CONCURRENCY = 4
 DEADLINE_S = 600.0
 TIMEOUT_S = 120.0
 
-_RETRIED = frozenset({408, 425, 429, 502, 503, 504})
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
-_MOST_REPLY_BYTES = 2**26
 _OVERHEAD_BYTES = 1024  # of a request beside its items
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _OF_MODELS = ("weights", "config")
@@ -49,75 +41,6 @@ class Row(NamedTuple):
 
     place: int
     item: bytes
-
-
-@dataclass(frozen=True)
-class Wire:
-    """The connection to one server; shared by threads.
-
-    Args:
-        url: of the server.
-        client: an `httpx.Client` that knows the token.
-        deadline_s: seconds after which a request is given up, all its retries included.
-    """
-
-    url: str
-    client: Any
-    deadline_s: float
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """The JSON of an answer. Asks again after time-outs, lost connections, 429, 502, 503 and 504.
-
-        Raises:
-            RewardError: no answer before the deadline, or one that says the request or the server is wrong.
-        """
-        import httpx
-
-        end = time.monotonic() + self.deadline_s
-        pause_s, num_tries, trouble = _FIRST_PAUSE_S, 0, ""
-        while True:
-            num_tries += 1
-            wait_s = random.uniform(0, pause_s)  # so that clients whom one fault threw out do not return as one
-            try:
-                status, headers, data = self._once(method, path, body, end)
-            except (httpx.TransportError, TimeoutError) as error:
-                trouble = f"{type(error).__name__}: {error}"
-            else:
-                if status == 200:
-                    return self._parsed(path, data)
-                trouble = f"status {status}: {_message(data)}"
-                if status not in _RETRIED:
-                    raise _refused(self.url, status, trouble)
-                wait_s += _retry_after(headers)
-            if time.monotonic() + wait_s >= end:
-                raise RewardError(
-                    f"the reward server at {self.url} gave no answer in {self.deadline_s:.0f} s and {num_tries} tries, "
-                    f"the last one: {trouble}. Without it nothing more can be scored. Look at {self.url}/health, "
-                    "start it with `pyrite serve`, then give the same command again: what was scored is kept."
-                )
-            time.sleep(wait_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _once(self, method: str, path: str, body: bytes | None, end: float) -> tuple[int, Mapping[str, str], bytes]:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        with self.client.stream(method, path, content=body, headers=headers) as response:
-            data = bytearray()
-            for piece in response.iter_bytes():
-                data += piece
-                if time.monotonic() > end:
-                    raise TimeoutError("the answer came too slowly")
-                if len(data) > _MOST_REPLY_BYTES:
-                    raise RewardError(
-                        f"{self.url}{path} answers with more than {_MOST_REPLY_BYTES} bytes, which no reward server "
-                        "does. Check the URL."
-                    )
-            return response.status_code, response.headers, bytes(data)
-
-    def _parsed(self, path: str, data: bytes) -> Any:
-        try:
-            return wire.parse(data)
-        except ValueError as error:
-            raise _no_server_of_ours(self.url, path, f"an answer that is no JSON ({error})") from error
 
 
 class RemoteReward:
@@ -136,7 +59,7 @@ class RemoteReward:
         self,
         card: RewardCard,
         name: str,
-        connection: Wire,
+        connection: ServerConnection,
         *,
         max_items: int,
         max_body_bytes: int,
@@ -211,7 +134,7 @@ class RemoteReward:
             key = row["key"]
             scores = wire.scores_from_json(row, len(group))
         except (KeyError, TypeError, ValueError) as error:
-            raise _no_server_of_ours(self.url, "/score", f"something that is no scores ({error})") from error
+            raise no_server_of_ours(self.url, "/score", f"something that is no scores ({error})") from error
         if key != self.card.store_key:
             raise RewardError(
                 f"the server at {self.url} answers for '{self.name}' with other weights or settings than when this "
@@ -247,13 +170,13 @@ def remote(
     """
     import httpx
 
-    url = _checked(url)
+    url = checked_url(url)
     token = read_token(token_file)
     # Idle connections are closed here before the server closes them, so that no request meets a closed one.
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=30)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     client = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, limits=limits)
-    connection = Wire(url, client, deadline_s)
+    connection = ServerConnection(url, client, deadline_s)
     try:
         reply = connection.ask("GET", "/rewards")
         card, max_items, max_body_bytes = _introduced(url, name, reply)
@@ -311,37 +234,6 @@ def load_remote(
     return served
 
 
-def read_token(path: str | Path | None) -> str | None:
-    """The token in a file, or in `$PYRITE_TOKEN`; None if there is none.
-
-    Raises:
-        RewardError: the file cannot be read, or the token is no single word of ASCII.
-    """
-    try:
-        token = Path(path).read_text(encoding="utf-8") if path is not None else os.environ.get(TOKEN_VARIABLE, "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RewardError(
-            f"the token file {path} cannot be read: {error}. Without the token the server answers nobody. Name a file "
-            f"with the token alone, or put it into ${TOKEN_VARIABLE}."
-        ) from error
-    token = token.strip()
-    if not token.isascii() or len(token.split()) > 1 or (path is not None and not token):
-        where = f"the file {path}" if path is not None else f"${TOKEN_VARIABLE}"
-        raise RewardError(f"{where} holds no token: one word of ASCII is meant. Put the token there, and nothing else.")
-    return token or None
-
-
-def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        shown = url if "@" not in url else "(with a password in it)"
-        raise RewardError(
-            f"'{shown}' is no address of a reward server: http://HOST:PORT is meant, without a user or password, since "
-            f"addresses are written into logs. A token goes into ${TOKEN_VARIABLE}."
-        )
-    return url.rstrip("/")
-
-
 def _introduced(url: str, name: str, reply: Any) -> tuple[RewardCard, int, int]:
     try:
         cards: Mapping[str, Any] = reply["rewards"]
@@ -353,7 +245,7 @@ def _introduced(url: str, name: str, reply: Any) -> tuple[RewardCard, int, int]:
             )
         return wire.card_from_json(cards[name]), *limits
     except (KeyError, TypeError, ValueError) as error:
-        raise _no_server_of_ours(url, "/rewards", f"something that is no list of cards ({error})") from error
+        raise no_server_of_ours(url, "/rewards", f"something that is no list of cards ({error})") from error
 
 
 def _or_transient(task: "Future[Scores]", num: int) -> Scores:
@@ -398,33 +290,3 @@ def _groups(rows: Sequence[Row], most_bytes: int) -> Iterator[list[Row]]:
         num_bytes += len(row.item) + 1
     if group:
         yield group
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait; dates, which `pyrite serve` does not send, count as none."""
-    value = headers.get("retry-after", "")
-    return float(value) if value.isdecimal() and len(value) < 6 else 0.0
-
-
-def _message(data: bytes) -> str:
-    try:
-        message = wire.parse(data)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = data[:200].decode("utf-8", "replace")
-    return str(message)[:500]
-
-
-def _refused(url: str, status: int, trouble: str) -> RewardError:
-    advice = {
-        401: f"Put the server's token into ${TOKEN_VARIABLE}, or name its file as token_file.",
-        403: "Something between here and the server forbids it.",
-        500: "The reward is broken there; the server's log has the traceback.",
-    }.get(status, "Check that client and server are of the same version of Pyrite.")
-    return RewardError(f"the reward server at {url} refuses: {trouble} {advice}")
-
-
-def _no_server_of_ours(url: str, path: str, what: str) -> RewardError:
-    return RewardError(
-        f"{url}{path} gave {what}: this is no reward server, or one of another version. No score can be read from it. "
-        "Check the URL, or install the same version of Pyrite on both sides."
-    )
