@@ -1,11 +1,14 @@
 """`pyrite world`: look at the pocket world, or build its checkpoints from nothing."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrite.core.protocols import Policy
     from pyrite.world.build.pipeline import Build, Neighbours
 
@@ -39,6 +42,7 @@ def build(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="A useless world in minutes, to see that everything runs.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Parts made at the same time, sharing the cores.")] = 2,
     install: Annotated[bool, typer.Option("--install", help="Copy the result into the package.")] = False,
 ) -> None:
     """Train every pocket checkpoint from nothing; one to two hours on 2 cores. Killed? The same command continues.
@@ -47,14 +51,24 @@ def build(
 
     Examples: `pyrite world build --seed 1 --out build/second`, `pyrite world build --only artifact-pocket`
     """
-    from pyrite.world.build.pipeline import SHIPPED, TINY, Build
+    from pyrite.core.errors import UnknownNameError
+    from pyrite.world.build.pipeline import PARTS
 
-    job = Build(out, seed, _neighbours(device), TINY if tiny else SHIPPED, device)
-    _run_parts(job, only)
+    for name in only or ():
+        if name not in PARTS:
+            raise UnknownNameError(f"there is no part '{name}' of the pocket world; its parts are {', '.join(PARTS)}")
+    job = functools.partial(_job, out, seed, device, tiny)
+    _run_parts(only or list(PARTS), job, jobs)
     if install:
         from pyrite.world.build.cards import install as install_checkpoints
 
-        typer.echo(f"installed in {install_checkpoints(job.checkpoints)}", err=True)
+        typer.echo(f"installed in {install_checkpoints(job().checkpoints)}", err=True)
+
+
+def _job(out: Path, seed: int, device: str, tiny: bool) -> "Build":
+    from pyrite.world.build.pipeline import SHIPPED, TINY, Build
+
+    return Build(out, seed, _neighbours(device), TINY if tiny else SHIPPED, device)
 
 
 def _neighbours(device: str) -> "Neighbours":
@@ -84,31 +98,47 @@ def _sampler(folder: Path, device: str) -> "Policy":
     return load_janus(str(folder), device=device, **sampling)
 
 
-def _run_parts(job: "Build", only: list[str] | None) -> None:
+def _run_parts(parts: list[str], job: "Callable[[], Build]", jobs: int) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.table import Table
 
-    from pyrite.core.errors import UnknownNameError
     from pyrite.world.build.pipeline import PARTS
+    from pyrite.world.build.side_by_side import run_side_by_side
 
-    for name in only or ():
-        if name not in PARTS:
-            raise UnknownNameError(f"there is no part '{name}' of the pocket world; its parts are {', '.join(PARTS)}")
     columns = (SpinnerColumn(), TextColumn("{task.description:18}"), BarColumn(), TextColumn("{task.fields[measures]}"))
     console = Console(stderr=True)
     table = Table("part", "seconds", "held-out quality")
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
-        for part in only or PARTS:
-            bar = bars.add_task(part, total=None, measures="")
+        shown = {}
 
-            def show_progress(part: str, step: int, steps: int, measures: dict[str, float], bar: int = bar) -> None:
-                text = " ".join(f"{name} {value:.3g}" for name, value in measures.items())
-                bars.update(bar, completed=step, total=steps, measures=text)  # type: ignore[arg-type]
+        def show_progress(part: str, step: int, steps: int, measures: dict[str, float]) -> None:
+            if part not in shown:
+                shown[part] = bars.add_task(part, total=None, measures="")
+            text = " ".join(f"{name} {value:.3g}" for name, value in measures.items())
+            bars.update(shown[part], completed=step, total=steps, measures=text)
 
-            job.progress = show_progress
-            record = job.run(part)
-            bars.update(bar, completed=1, total=1, measures="done")
+        def show_done(part: str, record: "dict[str, Any]") -> None:
+            show_progress(part, 1, 1, {})
+            bars.update(shown[part], measures="done")
             quality = ", ".join(f"{name} {value:.3g}" for name, value in record["quality"].items())
             table.add_row(part, str(record["seconds"]), quality)
+
+        if jobs == 1:
+            build = job()
+            build.progress = show_progress
+            for part in parts:
+                show_done(part, build.run(part))
+        else:
+            needs = {part: [need for need in PARTS[part].needs if need in parts] for part in parts}
+            run_side_by_side(needs, functools.partial(_make_part, job), jobs=jobs, heard=show_progress, done=show_done)
     Console().print(table)
+
+
+def _make_part(job: "Callable[[], Build]", part: str) -> "dict[str, Any]":
+    """Make a part in a process of its own."""
+    from pyrite.world.build.side_by_side import report
+
+    build = job()
+    build.progress = report
+    return build.run(part)

@@ -4,10 +4,12 @@ Each part leaves its files and a `part.json` (settings, seconds, held-out qualit
 last: a build that is killed continues with the first part that has none.
 """
 
+import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +150,18 @@ class Build:
         started = time.monotonic()
         quality = PARTS[part].make(self)
         if part in cards.CARDS:
-            cards.publish(self.checkpoints, part, quality=quality, settings=settings)
+            with self._alone():
+                cards.publish(self.checkpoints, part, quality=quality, settings=settings)
         record = {"settings": settings, "seconds": round(time.monotonic() - started, 1), "quality": quality}
         (self.part_folder(part) / "part.json").write_text(json.dumps(record, indent=2) + "\n")
         return record
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the manifest is rewritten, no other part that ends at the same time may do so."""
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _check_settings(self, part: str) -> None:
         record = self.done(part)
