@@ -173,25 +173,28 @@ def kills(num: int) -> dict[str, float]:
             process = start()
 
     answered = threading.Event()
-    with tempfile.TemporaryDirectory() as folder, ScoreStore(Path(folder) / "scores.sqlite") as store:
-        reward = remote(URL, REWARD, deadline_s=START_S, batch_size=4)
-        stored = Stored(reward, store)
-        killer = threading.Thread(target=kill_and_restart)
-        killer.start()
-        values, while_counting = [], 0
-        while len(values) < len(images) or killed < num:
-            rows = slice(len(values) % len(images), len(values) % len(images) + 16)
-            if len(values) < len(images):
-                values.extend(stored.score(images[rows], prompts[rows]).values.tolist())
-                while_counting = killed
-            else:
-                reward.score(images[:16], prompts[:16])
-            answered.set()
+    try:
+        with tempfile.TemporaryDirectory() as folder, ScoreStore(Path(folder) / "scores.sqlite") as store:
+            reward = remote(URL, REWARD, deadline_s=START_S, batch_size=4)
+            stored = Stored(reward, store)
+            killer = threading.Thread(target=kill_and_restart)
+            killer.start()
+            values, while_counting = [], 0
+            while len(values) < len(images) or killed < num:
+                rows = slice(len(values) % len(images), len(values) % len(images) + 16)
+                if len(values) < len(images):
+                    values.extend(stored.score(images[rows], prompts[rows]).values.tolist())
+                    while_counting = killed
+                else:
+                    reward.score(images[:16], prompts[:16])
+                answered.set()
+            over.set()
+            killer.join()
+            kept = sum(row.num for row in store.rewards())
+    finally:
         over.set()
-        killer.join()
-        kept = sum(row.num for row in store.rewards())
-    process.kill()
-    process.wait()
+        process.kill()
+        process.wait()
     return {
         "kills": killed,
         "of_them_while_scores_were_counted": while_counting,
