@@ -75,7 +75,7 @@ def larger_vocabulary(folder: Path) -> None:
         (other_architecture, "type 'clip', and this policy is of type 'janus'"),
         (biased_body, "Llama without biases"),
         (unreadable_config, "not a readable model configuration"),
-        (no_settings, "does not describe a Janus policy"),
+        (no_settings, "neither a chat template .* nor pyrite_policy.json"),
         (misspelt_settings, "plan_tokenz"),
         (foreign_opener, "lacks <think>"),
         (no_tokenizer, "no tokenizer could be read"),

@@ -19,6 +19,9 @@ Names = Annotated[list[str], typer.Argument(help="Rewards, as `pyrite weights li
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Given = Annotated[str | None, typer.Option("--weights", help="A file, a folder or a hub id, in place of the usual.")]
 
+Out = Annotated[Path | None, typer.Option("--out", help="Of janus: the folder to write, else one in PYRITE_WEIGHTS.")]
+JANUS = "janus"
+
 
 @app.command("list")
 def list_weights(as_json: Json = False) -> None:
@@ -100,18 +103,36 @@ def verify(names: Names, given: Given = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def convert(names: Names, given: Given = None) -> None:
+def convert(names: Names, given: Given = None, out: Out = None) -> None:
     """Write the weights as safetensors once: they load faster, and no pickle is read again. Scores stay the same.
 
-    Only tensors are read from the pickle; one that needs code is refused.
+    Only tensors are read from the pickle; one that needs code is refused. The name `janus` stands for a Janus-Pro in
+    the format of DeepSeek's own code, which becomes a folder in transformers' format.
 
-    Example: `pyrite weights convert hpsv2.1`
+    Examples: `pyrite weights convert hpsv2.1`, `pyrite weights convert janus --weights downloads/Janus-Pro-1B`
     """
     from pyrite.rewards.published import convert as convert_weights
 
+    if out is not None and names != [JANUS]:
+        raise typer.BadParameter(f"--out names the folder of one policy: pyrite weights convert {JANUS} --out FOLDER")
     for name in names:
-        written = convert_weights(name, given)
+        written = _convert_janus(given, out) if name == JANUS else convert_weights(name, given)
         typer.echo(f"{name}: {written or 'is safetensors already'}")
+
+
+def _convert_janus(given: str | None, out: Path | None) -> Path:
+    from transformers.utils import logging
+
+    from pyrite.policies.janus_original import convert as convert_policy
+    from pyrite.records.published import weights_root
+
+    if given is None:
+        raise typer.BadParameter(
+            f"which Janus? Name the folder of the original: pyrite weights convert {JANUS} --weights Janus-Pro-1B. "
+            "deepseek-community/Janus-Pro-1B is in transformers' format already and needs no conversion."
+        )
+    logging.disable_progress_bar()
+    return convert_policy(Path(given), out or weights_root() / Path(given).name)
 
 
 def present(name: str, role: str) -> Path | None:

@@ -58,6 +58,37 @@ class RewardCard:
 
 
 @dataclass(frozen=True)
+class ModelShape:
+    """The sizes of an autoregressive policy that decide about memory.
+
+    Args:
+        num_parameters: of the whole policy.
+        num_trained: of the parameters that take a gradient.
+        layers: of the language model.
+        width: of its hidden states.
+        ffn_width: of the inner layer of its feed-forward part.
+        kv_width: of the keys of one position in one layer, over all key heads; as wide are the values.
+        prompt_tokens: positions before the first action; an estimate where prompts differ.
+        plan_tokens: actions that are words of a plan.
+        image_tokens: actions that are image codes.
+        text_choices: words that the plan chooses from.
+        image_choices: codes that an image chooses from.
+    """
+
+    num_parameters: int
+    num_trained: int
+    layers: int
+    width: int
+    ffn_width: int
+    kv_width: int
+    prompt_tokens: int
+    plan_tokens: int
+    image_tokens: int
+    text_choices: int
+    image_choices: int
+
+
+@dataclass(frozen=True)
 class PolicyCard:
     """What a policy claims about itself.
 
@@ -69,6 +100,8 @@ class PolicyCard:
         revision: hash of the weights.
         upstream: where the model comes from.
         licence: of the weights.
+        num_plan_tokens: how many of the actions, the first, are words of a plan and not of the image.
+        shape: for estimates of memory; None if nobody said.
     """
 
     name: str
@@ -79,3 +112,5 @@ class PolicyCard:
     upstream: str = ""
     licence: str = ""
     cites: tuple[str, ...] = ()
+    num_plan_tokens: int = 0
+    shape: ModelShape | None = None

@@ -11,6 +11,7 @@ PyriteError
 ├── RunFolderError(RuntimeError)     a run folder that cannot be read, written or continued
 ├── StoreError(RuntimeError)         a score store that cannot be read or written
 ├── ImageSetError(ValueError)        an image set that cannot be read as one
+├── PromptFileError(ValueError)      a prompt file that cannot be read as one, every bad line named
 └── TrainingError(RuntimeError)
     └── NonFiniteLossError           step, prompt ids, path of the saved batch
 
@@ -86,6 +87,10 @@ class StoreError(PyriteError, RuntimeError):
 
 class ImageSetError(PyriteError, ValueError):
     """An image set cannot be read as one."""
+
+
+class PromptFileError(PyriteError, ValueError):
+    """A prompt file cannot be read as one, or holds prompts that cannot be drawn."""
 
 
 class TrainingError(PyriteError, RuntimeError):

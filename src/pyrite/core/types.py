@@ -148,6 +148,9 @@ class Rollouts:
             and temperature). Equal to `Policy.logp` before any update only if sampling was unguided
             (trap 1 of section 0.1 in the methods specification).
         mask: (R, T) which tokens are actions: False for padding.
+        unguided_logp: (R, T) log-probability of each token under the policy itself when the batch was drawn: at its
+            temperature, without guidance and without top-k or top-p. What `Policy.logp` gave before any update, noted
+            in passing; None from a policy that does not note it.
     """
 
     prompts: Sequence[Prompt]
@@ -156,12 +159,15 @@ class Rollouts:
     tokens: npt.NDArray[np.int64]
     behaviour_logp: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
+    unguided_logp: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         num = len(self.prompts)
         if self.group_size < 1 or num % self.group_size:
             raise ValueError(f"{num} rollouts do not divide into groups of {self.group_size}")
         shapes = {self.tokens.shape, self.behaviour_logp.shape, self.mask.shape}
+        if self.unguided_logp is not None:
+            shapes.add(self.unguided_logp.shape)
         if len(shapes) != 1 or self.tokens.ndim != 2 or len(self.tokens) != num or len(self.images) != num:
             raise ValueError(f"{num} prompts, {len(self.images)} images and arrays of shapes {sorted(shapes)} disagree")
 

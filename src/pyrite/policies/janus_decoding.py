@@ -14,6 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyrite.policies.janus_choosing import choose
+
+
+@dataclass(frozen=True)
+class DrawnTokens:
+    """What a run of draws gave; all (R, n).
+
+    Args:
+        ids: the tokens.
+        logp: natural logarithm of the probability each was drawn with.
+        unguided_logp: the same without guidance and cuts.
+    """
+
+    ids: Tensor
+    logp: Tensor
+    unguided_logp: Tensor
+
 
 @dataclass(frozen=True)
 class _Layer:
@@ -127,6 +144,8 @@ class Stage:
         temperature: divides the logits.
         guidance: strength of classifier-free guidance; 1 = none. Otherwise the cache holds R conditional rows, then
             R unconditional ones.
+        top_k: as of `Sampling`.
+        top_p: as of `Sampling`.
     """
 
     head: Callable[[Tensor], Tensor]
@@ -134,43 +153,34 @@ class Stage:
     first: Tensor
     temperature: float
     guidance: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
 
-    def draw(self, decoder: FoldedDecoder, cache: Tensor, start: int, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw (R, n) tokens from position `start` by inverting the distribution function at uniforms (R, n) in [0, 1).
+    def draw(self, decoder: FoldedDecoder, cache: Tensor, start: int, uniforms: Tensor) -> DrawnTokens:
+        """Draw (R, n) tokens from position `start`, one per uniform (R, n) in [0, 1).
 
-        Returns:
-            ids and the natural logarithm of the probability each was drawn with, both (R, n). The last token is not
-            yet in the cache.
+        The last token is not yet in the cache.
         """
         branches = cache.shape[2] // len(uniforms)
         x = self.first.expand(cache.shape[2], 1, -1)
-        ids, probs = [], []
+        chosen = []
         for step, uniform in enumerate(uniforms.T.contiguous().unsqueeze(-1)):
             logits = self.head(decoder.advance(x, cache, start + step))
-            if branches == 2:
-                with_prompt, without = logits.chunk(2)
-                logits = without + self.guidance * (with_prompt - without)
-            prob = (logits / self.temperature).softmax(-1)
-            chosen, chosen_prob = invert_distribution(prob, uniform)
-            ids.append(chosen)
-            probs.append(chosen_prob)
-            x = self.table[chosen].repeat(branches, 1, 1)
-        return torch.cat(ids, 1), torch.cat(probs, 1).log()
-
-
-def invert_distribution(prob: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """The choice at which the cumulated probability passes `uniform`, and its probability.
-
-    A choice of probability 0 is never taken: its step of the distribution function has no height.
-
-    Args:
-        prob: (R, V), need not sum to exactly 1.
-        uniform: (R, 1) in [0, 1).
-
-    Returns:
-        (R, 1) indices and (R, 1) probabilities.
-    """
-    cumulated = prob.cumsum(-1)
-    chosen = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
-    chosen.clamp_(max=prob.shape[-1] - 1)  # NaN passes every step; the caller finds it in the probability
-    return chosen, prob.gather(-1, chosen)
+            with_prompt, *without = logits.chunk(branches)
+            chosen.append(
+                choose(
+                    with_prompt,
+                    uniform,
+                    temperature=self.temperature,
+                    without=without[0] if without else None,
+                    guidance=self.guidance,
+                    top_k=self.top_k,
+                    top_p=self.top_p,
+                )
+            )
+            x = self.table[chosen[-1].ids].repeat(branches, 1, 1)
+        return DrawnTokens(
+            torch.cat([one.ids for one in chosen], 1),
+            torch.cat([one.prob for one in chosen], 1).log(),
+            torch.cat([one.unguided_logp for one in chosen], 1),
+        )

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pyrite.core.errors import CheckpointError
+from pyrite.policies.janus_logp import token_logp
 
 
 class JanusTokenModel(nn.Module):
@@ -25,6 +25,7 @@ class JanusTokenModel(nn.Module):
         image_opener: id of the token before the image.
         temperature: of the image codes.
         plan_temperature: of the plan.
+        logp_chunk: how many tokens have logits at a time in `forward`; None = all.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class JanusTokenModel(nn.Module):
         image_opener: int,
         temperature: float,
         plan_temperature: float,
+        logp_chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.janus: Any = janus
@@ -44,6 +46,7 @@ class JanusTokenModel(nn.Module):
         self.image_opener = image_opener
         self.temperature = temperature
         self.plan_temperature = plan_temperature
+        self.logp_chunk = logp_chunk
         janus.requires_grad_(False)
         for part in self._trained_parts():
             part.requires_grad_(True)
@@ -71,53 +74,90 @@ class JanusTokenModel(nn.Module):
         words = body.embed_tokens(torch.cat(text, 1))
         image = self.janus.prepare_embeddings_for_image_generation(codes[:, :-1])
         hidden = body(inputs_embeds=torch.cat([words, image], 1), use_cache=False).last_hidden_state
-        image_logp = _logp_of(self.janus.model.generation_head(hidden[:, -codes.shape[1] :]) / self.temperature, codes)
+        image_logp = token_logp(
+            self.janus.model.generation_head,
+            hidden[:, -codes.shape[1] :],
+            codes,
+            temperature=self.temperature,
+            chunk=self.logp_chunk,
+        )
         if not self.plan_tokens:
             return image_logp
         start = prompt_ids.shape[1]  # the position of <plan>, which decides about the first id of the plan
-        plan_logits = self.janus.lm_head(hidden[:, start : start + self.plan_tokens])
-        return torch.cat([_logp_of(plan_logits / self.plan_temperature, plan), image_logp], 1)
+        plan_logp = token_logp(
+            self.janus.lm_head,
+            hidden[:, start : start + self.plan_tokens],
+            plan,
+            temperature=self.plan_temperature,
+            chunk=self.logp_chunk,
+        )
+        return torch.cat([plan_logp, image_logp], 1)
 
 
-def _logp_of(logits: Tensor, choices: Tensor) -> Tensor:
-    """(R, n) log-softmax of `logits` (R, n, V) at `choices` (R, n), in float32."""
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), choices.flatten(), reduction="none")
-    return -losses.view_as(choices)
+def load_transformers_janus(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A `JanusForConditionalGeneration`, every tensor of which came from the folder.
 
-
-def load_transformers_janus(folder: Path) -> Any:
-    """A `JanusForConditionalGeneration` in float32, every tensor of which came from the folder.
+    Args:
+        folder: as `save_pretrained` writes it.
+        dtype: of the parameters.
 
     Raises:
         CheckpointError: another architecture, a damaged file, or tensors missing or left over.
     """
     from transformers import JanusForConditionalGeneration
 
-    _refuse_other_architectures(folder)
+    refuse_other_architectures(folder)
     try:
         janus, report = JanusForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"the weights in {folder} could not be read: {error}. The file is damaged or incomplete; copy it again, "
             "or rebuild it: pyrite world build --only janus-pocket"
         ) from error
-    if astray := sorted({*report["missing_keys"], *report["unexpected_keys"]}):
+    astray = {kind: sorted(report[f"{kind}_keys"]) for kind in ("missing", "unexpected", "mismatched")}
+    if any(astray.values()):
+        listed = "; ".join(
+            f"{len(keys)} {kind} ({', '.join(map(str, keys[:5]))}{', ...' if len(keys) > 5 else ''})"
+            for kind, keys in astray.items()
+            if keys
+        )
         raise CheckpointError(
-            f"{folder}: {len(astray)} tensors are missing or left over (first: {astray[0]}), so part of the policy "
-            "would be random. Save the whole JanusForConditionalGeneration."
+            f"{folder}: of the tensors in the file, {listed}, so part of the policy would be random. "
+            "Save the whole JanusForConditionalGeneration."
         )
     return janus
 
 
-def _refuse_other_architectures(folder: Path) -> None:
-    path = folder / "config.json"
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a policy's folder.
+
+    Raises:
+        CheckpointError: it is missing or holds no JSON object.
+    """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        row = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(row, dict):
+            raise ValueError(f"it holds a {type(row).__name__} and no object")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable model configuration: {error}. Copy it again.") from error
-    if (found := config.get("model_type")) != "janus":
+    return row
+
+
+def refuse_other_architectures(folder: Path) -> None:
+    """Look at config.json before minutes go into reading weights.
+
+    Raises:
+        CheckpointError: it is not that of a Janus around a plain Llama.
+    """
+    config = read_object(folder / "config.json")
+    if (found := config.get("model_type")) == "multi_modality":
+        raise CheckpointError(
+            f"{folder} holds a Janus in the format of DeepSeek's own code (model_type 'multi_modality'), which only "
+            f"that code reads. Write it in transformers' format once: pyrite weights convert janus --weights {folder}"
+        )
+    if found != "janus":
         raise CheckpointError(
             f"{folder} holds a model of type '{found}', and this policy is of type 'janus'. "
             "Name a folder written by JanusForConditionalGeneration.save_pretrained."
