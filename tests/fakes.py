@@ -7,6 +7,7 @@ of `pyrite.core.protocols` to the letter: what holds for them in training holds 
 
 import copy
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,10 +63,12 @@ class FakePolicy:
     Args:
         module: the table, or that in a distributed wrapper.
         card: what it claims.
+        decode_seconds: what the last drawing spent on pictures.
     """
 
     module: nn.Module
     card: PolicyCard
+    decode_seconds: float = 0.0
 
     @classmethod
     def create(cls, num_tokens: int = 3, num_choices: int = 3, *, seed: int = 0, spread: float = 1.0) -> Self:
@@ -104,10 +107,13 @@ class FakePolicy:
     @torch.no_grad()
     def rollouts(self, tokens_RT: np.ndarray, prompts: Sequence[Prompt], group_size: int) -> Rollouts:
         """Rollouts with these tokens, as if they had been drawn."""
+        start = time.perf_counter()
+        images = [image_of(tokens) for tokens in tokens_RT]
+        self.decode_seconds = time.perf_counter() - start
         return Rollouts(
             prompts=prompts,
             group_size=group_size,
-            images=[image_of(tokens) for tokens in tokens_RT],
+            images=images,
             tokens=tokens_RT,
             behaviour_logp=self.table(torch.from_numpy(tokens_RT)).numpy(),
             mask=np.ones(tokens_RT.shape, dtype=np.bool_),

@@ -327,3 +327,30 @@ def test_random_labels_have_no_policy_gradient_on_average(policy: PrefixTable) -
         loss_of(logp, logp.detach(), group_advantages(row, group_size, scale="group", ddof=1)) for row in labels
     )
     assert gradient(total, policy).abs().max() < 1e-10
+
+
+def test_weights_of_places_are_counts_of_tokens(policy: PrefixTable, reference: PrefixTable) -> None:
+    """A place of weight 2 is one that is there twice."""
+    logp, ref, old = all_logp(policy), all_logp(reference), all_logp(PrefixTable(T, V, seed=7).double()).detach()
+    advantages = torch.from_numpy(np.random.default_rng(8).normal(size=len(logp)))
+    options = {"beta": 0.3, "kl_estimator": "k3", "clip_eps_low": 0.2, "clip_eps_high": 0.2}
+    mask = torch.from_numpy(np.random.default_rng(9).random(logp.shape) < 0.7)
+    weighted = grpo_loss(
+        logp, old, advantages, mask, ref_logp_RT=ref,
+        weight_T=torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64), **options,
+    )  # fmt: skip
+    twice = [0, 0, 1, 2]
+    repeated = grpo_loss(
+        logp[:, twice], old[:, twice], advantages, mask[:, twice], ref_logp_RT=ref[:, twice], **options
+    )
+    for name in ("loss", "policy_loss", "kl", "clip_frac"):
+        torch.testing.assert_close(getattr(weighted, name), getattr(repeated, name), atol=EXACT, rtol=0)
+
+
+def test_a_place_of_weight_0_has_no_gradient(policy: PrefixTable) -> None:
+    logp = all_logp(policy)
+    advantages = torch.from_numpy(np.random.default_rng(6).normal(size=len(logp)))
+    weight_T = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
+    found = gradient(loss_of(all_logp(policy), logp.detach(), advantages, weight_T=weight_T), policy)
+    assert (found[0] == 0).all()
+    assert (found[1:] != 0).any()

@@ -262,8 +262,55 @@ def test_differences_name_every_key_with_both_values() -> None:
         "gold: was null, is 'g'",
         "grpo.beta: was 0.01, is 0.02",
         "rewards.1.name: was not given, is 'b'",
+        "rewards.1.reward: was not given, is null",
         "rewards.1.weight: was not given, is 1.0",
         "rewards.1.transform: was not given, is 'standardise'",
         "rewards.1.options: was not given, is {}",
     ]
     assert config_differences({"a": [1, {"b": 2}]}, {"a": [1]}) == ["a.1.b: was 2, is not given"]
+
+
+def test_a_recipe_is_laid_over_the_one_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "common.yaml").write_text(FULL.replace("name: pocket_hack", ""))
+    path = write(
+        tmp_path,
+        "extends: base/common.yaml\nname: mine\nrewards: [a]\npolicy: {options: {top_k: 3}}\ngrpo: {steps: 5}\n",
+    )
+    loaded = load_recipe(path)
+    assert (loaded.name, [term.name for term in loaded.rewards]) == ("mine", ["a"])
+    assert loaded.policy == PolicySpec(name="janus-pocket", options={"temperature": 0.9, "top_k": 3})
+    assert (loaded.grpo.steps, loaded.grpo.learning_rate, loaded.aggregate) == (5, 5e-5, "mean")
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("nowhere.yaml", "extends = 'nowhere.yaml': there is no recipe at"),
+        ("recipe.yaml", "extends = 'recipe.yaml': leads back to"),
+        ("[1]", "extends = [1]: must be the path of another recipe"),
+        ("twice.yaml", "twice.yaml: seed: given twice, in lines 1 and 2"),
+    ],
+    ids=["missing", "circle", "no path", "faulty"],
+)
+def test_a_recipe_that_extends_nothing_says_so_beside_its_other_problems(tmp_path: Path, base: str, said: str) -> None:
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, f"extends: {base}\nname: a\npolicy: b\nrewards: [c]\nbeta: 1\n"))
+    assert said in str(caught.value)
+    assert "beta: there is no such key. Did you mean 'grpo.beta'?" in str(caught.value)
+
+
+def test_other_peoples_names_for_a_scale_are_understood() -> None:
+    names = {"group_std": "group", "global_std": "batch", "none": "none", "group": "group"}
+    for name, ours in names.items():
+        assert recipe(grpo={"scale_rewards": name}).grpo.scale_rewards == ours
+
+
+def test_a_reward_can_be_written_down_under_another_name() -> None:
+    found = recipe(
+        rewards=[{"name": "hps", "reward": "remote"}, {"name": "orm-there", "reward": "remote"}],
+        eval_rewards=["pickscore", {"name": "ir", "reward": "remote", "options": {"url": "u"}}],
+    )
+    assert [(term.name, term.reward) for term in found.rewards] == [("hps", "remote"), ("orm-there", "remote")]
+    assert [(term.name, term.reward) for term in found.eval_rewards] == [("pickscore", None), ("ir", "remote")]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image as PILImage
 from tests.evaluation.scored import noise
 
-from pyrite.evaluation import image_files
-from pyrite.evaluation.image_files import MAX_PIXELS, Readable, bombs_are_errors, decode, read_image_file
+from pyrite.records import image_files
+from pyrite.records.image_files import MAX_PIXELS, Readable, bombs_are_errors, decode, read_image_file
 
 
 def encoded(image: PILImage.Image, format: str = "PNG", **options: object) -> bytes:
@@ -38,7 +38,7 @@ def test_an_image_keeps_its_own_mode_and_pixels(mode: str, tmp_path: Path) -> No
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "zero bytes": (lambda: b"", "the file is empty: 0 bytes"),
     "text": (lambda: b"this is no image", "the file is no image that Pillow knows"),
-    "gif that moves": (lambda: animated("GIF"), "the file holds 3 frames, and a score is about one image"),
+    "gif that moves": (lambda: animated("GIF"), "the file holds 3 frames, and only one can be meant"),
     "webp that moves": (lambda: animated("WEBP"), "the file holds 3 frames"),
     "png that moves": (lambda: animated("PNG"), "the file holds 3 frames"),
     "100 megapixels": (lambda: encoded(PILImage.new("1", (10_000, 10_000))), "more than 67 megapixels, the limit"),
@@ -73,7 +73,7 @@ def test_a_truncated_file_is_a_reason(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_or_too_long_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_image_file(tmp_path / "gone.png") == "the file cannot be read: No such file or directory"
+    assert read_image_file(tmp_path / "gone.png") == "there is no such file"
     assert read_image_file(tmp_path) == "the file cannot be read: Is a directory"
     path = tmp_path / "a.png"
     path.write_bytes(encoded(noise(0)))

@@ -23,6 +23,7 @@ from pyrite.training.logged import LOGGED_KEYS
 from pyrite.training.processes import TrainingStopped
 
 ROOT = Path(__file__).parents[2]
+TIMED = ("seconds/", "images_per_s")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lines(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl as they are, but for the times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("seconds/")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.startswith(TIMED)} for row in rows]
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

@@ -1,6 +1,6 @@
 """`pyrite train`: one recipe, one run folder; the same command again continues it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,9 @@ def train(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change a key: grpo.beta=0.1.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if left out.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Show the run to a tracker too: tensorboard, wandb or trackio.")
+    ] = None,
 ) -> None:
     """Train a policy with GRPO on any composition of rewards. Killed? The same command continues where it stopped.
 
@@ -33,13 +36,20 @@ def train(
         return
     folder = out or Path("runs") / resolved.name
     with RunBars(resolved.name) as bars:
-        summary = run_recipe(resolved, folder, partial(bars.update, resolved.name))
-    print_summary(folder, summary)
+        summary = run_recipe(resolved, folder, partial(bars.update, resolved.name), track or ())
+    if is_main_process():
+        print_summary(folder, summary)
 
 
-def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, Any]:
-    """Begin or continue the run of a recipe in a folder; returns its summary (of the earlier run if it was done)."""
+def is_main_process() -> bool:
+    """Whether this one writes for all that a launcher started."""
     import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def run_recipe(recipe: "Recipe", folder: Path, progress: Progress, trackers: Sequence[str] = ()) -> dict[str, Any]:
+    """Begin or continue the run of a recipe in a folder; returns its summary (of the earlier run if it was done)."""
     from contextlib import nullcontext
 
     from pyrite.cli.assemble import assemble
@@ -49,8 +59,8 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
     parts = assemble(recipe)
     hashes = {reward.card.name: reward.card.revision for reward in {**parts.rewards, **parts.eval_rewards}.values()}
     hashes[parts.policy.card.name] = parts.policy.card.revision
-    is_main = os.environ.get("RANK", "0") == "0"  # of torchrun; the others write nothing
-    with RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) if is_main else nullcontext() as run:
+    opened = RunFolder.create_or_resume(folder, recipe, checkpoint_hashes=hashes) if is_main_process() else None
+    with opened or nullcontext() as run:
         return train_grpo(
             recipe,
             policy=parts.policy,
@@ -61,6 +71,7 @@ def run_recipe(recipe: "Recipe", folder: Path, progress: Progress) -> dict[str, 
             eval_prompts=parts.eval_prompts,
             run=run,
             progress=progress,
+            trackers=trackers,
         )
 
 

@@ -17,18 +17,20 @@ from pyrite.records.recipe import (
     CheckpointConfig,
     EvaluationConfig,
     GrpoConfig,
+    HeldOutTerm,
     PolicySpec,
     PromptSource,
     Recipe,
     RewardTerm,
 )
-from pyrite.records.recipe_file import apply_overrides, parse_yaml, to_yaml
+from pyrite.records.recipe_file import apply_overrides, read_layers, to_yaml
 from pyrite.records.recipe_problems import describe
 
 __all__ = [
     "CheckpointConfig",
     "EvaluationConfig",
     "GrpoConfig",
+    "HeldOutTerm",
     "PolicySpec",
     "PromptSource",
     "Recipe",
@@ -44,7 +46,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe file.
 
     Args:
-        path: of a YAML file.
+        path: of a YAML file; its key `extends`, if it has one, names a recipe that it is laid over.
         overrides: `"a.b=c"` each, as after `--set`: values are YAML, list items are counted from 0
             (`rewards.0.weight=2`), later ones win.
 
@@ -53,7 +55,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
-        value, problems = parse_yaml(path.read_text(encoding="utf-8"))
+        value, problems = read_layers(path)
     except FileNotFoundError as error:
         raise RecipeError(f"there is no recipe at {path}. {_recipes_beside(path)}") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -66,8 +66,10 @@ def read_image_file(source: Path | bytes | None) -> Readable | str:
             data = source.read_bytes()
         else:
             data = source
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror or error}"
+    except FileNotFoundError:
+        return "there is no such file"
+    except (OSError, ValueError) as error:  # the latter for names that no file can have
+        return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
     if not data:
         return "the file is empty: 0 bytes"
     try:
@@ -83,7 +85,7 @@ def read_image_file(source: Path | bytes | None) -> Readable | str:
     if width * height > MAX_PIXELS:
         return _TOO_LARGE
     if num_frames > 1:
-        return f"the file holds {num_frames} frames, and a score is about one image; save the frame that is meant"
+        return f"the file holds {num_frames} frames, and only one can be meant; save that one"
     return Readable(data, file_key(data), width * height)
 
 
@@ -95,3 +97,15 @@ def decode(file: Readable) -> Image | str:
             return image.copy()
     except _DAMAGE as error:
         return f"the image cannot be read: {error}"
+
+
+def open_image(path: Path) -> Image | str:
+    """The image in a mode of 8 bits per channel (L, LA, RGB or RGBA), or why there is none."""
+    file = read_image_file(path)
+    image = file if isinstance(file, str) else decode(file)
+    if isinstance(image, str) or image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image
+    if image.mode.startswith(("I", "F")):
+        return f"the image has mode '{image.mode}', which has no agreed form in 8 bits; convert it to RGB"
+    has_alpha = "transparency" in image.info or image.mode in ("PA", "La", "RGBa")
+    return image.convert("RGBA" if has_alpha else "RGB")

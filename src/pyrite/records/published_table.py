@@ -108,6 +108,18 @@ _VIT_L_14_TOWER = PublishedPart(
     upstream="openai/CLIP@d05afc4",
     repositories=("openai/clip-vit-large-patch14",),
 )
+_VIT_L_14 = replace(
+    _VIT_L_14_TOWER,
+    role="weights",
+)
+_MASK2FORMER = PublishedPart(
+    role="weights",
+    # 758 of the tensors are weights; files of transformers 4 hold indices beside them
+    files=(PublishedFile("model.safetensors", 275_500_000, num_tensors=758), PublishedFile("config.json")),
+    licence="other (code: MIT)",
+    upstream="facebookresearch/Mask2Former",
+    repositories=("facebook/mask2former-swin-small-coco-instance",),
+)
 _HPS = PublishedPart(
     role="weights",
     files=(PublishedFile("HPS_v2.1_compressed.pt", 1_970_000_000, num_tensors=686),),
@@ -388,4 +400,7 @@ TABLE: Mapping[str, PublishedReward] = {
     ),
     "deqa": PublishedReward(8_204_550_144, (_DEQA, _LLAMA_TOKENIZER)),
     "clipscore": PublishedReward(151_277_313, (_VIT_B_32, _CLIP_TOKENIZER)),
+    # Not rewards: GenEval's detector, and what tells the colours of what a detector found.
+    "mask2former": PublishedReward(68_741_083, (_MASK2FORMER,)),
+    "clip-l14": PublishedReward(427_616_513, (_VIT_L_14, _CLIP_TOKENIZER)),
 }

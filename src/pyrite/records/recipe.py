@@ -37,6 +37,11 @@ def _with_defaults(**defaults: JsonValue) -> BeforeValidator:
     return BeforeValidator(fill)
 
 
+def _also_called(names: Mapping[str, str]) -> BeforeValidator:
+    """Read other people's names for a choice as ours."""
+    return BeforeValidator(lambda value: names.get(value, value) if isinstance(value, str) else value)
+
+
 def _repeated(names: Sequence[str]) -> list[str]:
     return [
         f"'{name}' is there {list(names).count(name)} times, and scores are written down by name. Keep one of them."
@@ -65,12 +70,25 @@ class RewardTerm(_Section):
     """One reward that trains; a bare string is its name."""
 
     name: str
-    """As `pyrite list rewards` prints it."""
+    """As `pyrite list rewards` prints it; with `reward`, any name to write its scores down under."""
+    reward: str | None = None
+    """As `pyrite list rewards` prints it, where that is not the name: `{name: hps, reward: remote, options: ...}`."""
     weight: float = Field(default=1.0, ge=0)
     """Factor of this reward in the aggregate; 0 scores it without training on it."""
     transform: str | None = "standardise"
     """What is done to its scores before they are weighted, such as `standardise | clip(-2, 2)`; null leaves them raw,
     and then the reward with the largest scale decides a sum."""
+    options: dict[str, JsonValue] = {}
+    """Handed to the reward's factory."""
+
+
+class HeldOutTerm(_Section):
+    """One reward that is only looked at; a bare string is its name."""
+
+    name: str
+    """As for a reward that trains."""
+    reward: str | None = None
+    """As for a reward that trains."""
     options: dict[str, JsonValue] = {}
     """Handed to the reward's factory."""
 
@@ -118,8 +136,11 @@ class GrpoConfig(_Section):
     """Weight of the KL term per nat; 0 lets the policy drift from the base policy for free."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """Which per-token estimate of the KL enters the loss; k3 is unbiased on-policy and never negative."""
-    scale_rewards: Literal["group", "batch", "none"] = "group"
-    """Divide advantages by the standard deviation of their group, of the whole batch, or not at all."""
+    scale_rewards: Annotated[
+        Literal["group", "batch", "none"], _also_called({"group_std": "group", "global_std": "batch"})
+    ] = "group"
+    """Divide advantages by the standard deviation of their group (also called group_std), of the whole batch
+    (global_std), or not at all."""
     ddof: Literal[0, 1] = 1
     """Divisor of that standard deviation is G - ddof: 1 as torch and TRL have it, 0 as the formula of the paper."""
     clip_eps_low: float = Field(default=0.2, gt=0, le=1)
@@ -136,6 +157,16 @@ class GrpoConfig(_Section):
     """AdamW's pull of every parameter towards 0, per unit of learning rate."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly from 0; fewer than `steps`."""
+    lr_scheduler_type: Literal["constant", "cosine"] = "constant"
+    """The learning rate after warm-up: the same to the end, or falling to 0 along half a cosine."""
+    plan_weight: float = Field(default=1.0, ge=0)
+    """How much a token of the plan counts in the loss, where one of the image counts 1; 0 trains the image alone."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Images per forward and backward pass of an update; null takes all of a process at once. Fewer need less memory
+    and give the same gradient, a little later."""
+    reference: Literal["copy", "lora_off", "offloaded"] = "copy"
+    """Where the base policy's log-probabilities come from: a second copy, the policy with its adapters off (needs LoRA;
+    no further memory), or a copy in main memory that visits the accelerator (slower)."""
     unscored: Literal["drop_sample", "drop_group", "abort"] = "drop_sample"
     """What an image without a score means: it alone is left out, its whole group is, or training stops."""
 
@@ -214,8 +245,8 @@ class Recipe(_Section):
     """What trains it, as a list of {name, weight, transform}."""
     aggregate: Literal["sum", "mean", "min"] = "sum"
     """How several rewards become one: weighted sum, weighted mean, or the smallest (weights then only 0 or 1)."""
-    eval_rewards: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Held-out panel: scored at every look, never trained on."""
+    eval_rewards: Annotated[tuple[Annotated[HeldOutTerm, BeforeValidator(_from_name)], ...], Field(strict=False)] = ()
+    """Held-out panel, as a list of {name, options}: scored at every look, never trained on."""
     gold: str | None = None
     """The reward we care about, logged beside the others and never trained on; null where nobody knows it."""
     grpo: GrpoConfig = GrpoConfig()
@@ -262,8 +293,9 @@ class Recipe(_Section):
 
     @field_validator("eval_rewards")
     @classmethod
-    def _held_out_means_held_out(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _held_out_means_held_out(cls, terms: tuple[HeldOutTerm, ...], info: ValidationInfo) -> tuple[HeldOutTerm, ...]:
         trained = {term.name for term in info.data.get("rewards", ())}
+        names = [term.name for term in terms]
         problems = _repeated(names)
         problems += [
             f"'{name}' is also under rewards: a held-out reward that trains is not held out. Remove it from one list."
@@ -271,7 +303,7 @@ class Recipe(_Section):
             if name in trained
         ]
         problems += [f"'{name}' is kept for gold. Name it under gold." for name in names if name in GOLD_KEYS]
-        return _refuse_if(problems, names)
+        return _refuse_if(problems, terms)
 
     @field_validator("gold")
     @classmethod

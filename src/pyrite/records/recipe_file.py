@@ -1,4 +1,4 @@
-"""The text of a recipe: YAML in and out, and `--set a.b=c` on top. What the keys mean is `config.py`'s business.
+"""The text of a recipe: YAML in and out, `extends` below, `--set a.b=c` on top. What keys mean is for `config.py`.
 
 The YAML is that of version 1.2 where 1.1 bites: `5e-5` is a number (PyYAML's own loader makes it a string) and only
 `true` and `false` are booleans (`no` is a name like any other). A key given twice is a problem, not a silent choice.
@@ -6,6 +6,7 @@ The YAML is that of version 1.2 where 1.1 bites: `5e-5` is a number (PyYAML's ow
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,7 +17,7 @@ _FLOAT = re.compile(
 )
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 # Names that take a section but may be written as a bare string: `policy: janus-pocket`.
-_NAMED_SECTIONS = ("policy", "rewards")
+_NAMED_SECTIONS = ("policy", "rewards", "eval_rewards")
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,6 +68,50 @@ def parse_yaml(text: str) -> tuple[Any, list[str]]:
     finally:
         loader.dispose()
     return value, loader.problems
+
+
+def read_layers(path: Path, above: tuple[Path, ...] = ()) -> tuple[Any, list[str]]:
+    """The value of a recipe file laid over the one that its key `extends` names, if it has that key.
+
+    Sections are merged key by key; anything else, a list too, takes the place of what it covers.
+
+    Args:
+        path: of the file; `extends` is relative to its folder.
+        above: the files that led here.
+
+    Returns:
+        The value, without `extends`, and what is wrong with the keys of any of the files.
+
+    Raises:
+        OSError, UnicodeDecodeError: a file cannot be read.
+        yaml.YAMLError: it is not YAML.
+    """
+    value, problems = parse_yaml(path.read_text(encoding="utf-8"))
+    if above:
+        problems = [f"{path}: {problem}" for problem in problems]
+    if not isinstance(value, dict) or "extends" not in value:
+        return value, problems
+    base = value.pop("extends")
+    if not isinstance(base, str):
+        return value, [*problems, f"extends = {base!r}: must be the path of another recipe, relative to this one."]
+    target = path.parent / base
+    if target.resolve() in (chain := (*above, path.resolve())):
+        return value, [
+            *problems,
+            f"extends = {base!r}: leads back to {target}, so there is no end. Remove one of them.",
+        ]
+    if not target.is_file():
+        return value, [*problems, f"extends = {base!r}: there is no recipe at {target}."]
+    below, more = read_layers(target, chain)
+    return _laid_over(below, value) if isinstance(below, dict) else value, [*problems, *more]
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
 
 
 def to_yaml(mapping: Mapping[str, Any]) -> str:

@@ -19,12 +19,12 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pyrite.core.errors import RunFolderError
+from pyrite.core.errors import RecipeError, RunFolderError
 from pyrite.core.types import Image
 from pyrite.records.checkpoints import Checkpoint, complete_checkpoints, new_checkpoint, repair, step_name
 from pyrite.records.environment import describe_environment
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from pyrite.records.recipe import Recipe
 
 _LOGS = ("metrics.jsonl", "samples.jsonl")
+MAY_CHANGE = ("grpo.micro_batch",)
+"""Keys of a recipe that change how a run is computed and not what comes out, beyond rounding."""
+
 _STEP_IMAGES = re.compile(r"step_(\d{6,})")
 
 
@@ -233,7 +236,7 @@ def _claim(path: Path, recipe: "Recipe", checkpoint_hashes: Mapping[str, str]) -
 def _refuse_another_recipe(path: Path, recipe: "Recipe") -> None:
     import yaml
 
-    from pyrite.records.config import config_differences
+    from pyrite.records.config import config_differences, resolve_recipe
     from pyrite.records.recipe_file import parse_yaml
 
     config = path / "config.yaml"
@@ -244,7 +247,14 @@ def _refuse_another_recipe(path: Path, recipe: "Recipe") -> None:
         raise RunFolderError(f"{config} cannot be read ({why}). Restore it, or choose another folder.") from error
     if not isinstance(made_with, dict):
         raise RunFolderError(f"{config} holds no recipe. Restore it, or choose another folder.")
-    if different := config_differences(made_with, recipe):
+    with suppress(RecipeError):  # what is no recipe of today is compared as it stands
+        made_with = resolve_recipe(made_with)  # a key that came since has its default, which does what was done then
+    different = [
+        line
+        for line in config_differences(made_with, recipe)
+        if not line.startswith(tuple(f"{key}:" for key in MAY_CHANGE))
+    ]
+    if different:
         raise RunFolderError(
             f"{path} was made with another recipe, and one folder holds one run:"
             + "".join(f"\n  - {line}" for line in different)

@@ -8,7 +8,8 @@ are two entries: the price of not decoding a file to look it up. A prompt is kno
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from pyrite.core.errors import InterruptedScoringError
 from pyrite.core.protocols import Reward
 from pyrite.core.scoring import score_checked
 from pyrite.core.types import Image, Prompt, Scores
-from pyrite.records.store import Pair, ScoreStore, StoredScore
+from pyrite.records.store import Pair, StoredScore
 
 
 def file_key(data: bytes) -> str:
@@ -40,6 +41,18 @@ def prompt_key(card: RewardCard, prompt: Prompt) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+class Store(Protocol):
+    """What finds scores and keeps them: a `ScoreStore`, or whoever stands between it and another machine."""
+
+    def find(self, reward_key: str, pairs: Iterable[Pair]) -> dict[Pair, StoredScore]:
+        """See `ScoreStore.find`."""
+        ...
+
+    def add(self, card: RewardCard, scores: Mapping[Pair, StoredScore], prompts: Mapping[str, Prompt]) -> None:
+        """See `ScoreStore.add`."""
+        ...
+
+
 class Stored:
     """A reward that looks in a store before it scores, and keeps what it scored; a `Reward` itself.
 
@@ -53,7 +66,7 @@ class Stored:
         store: open.
     """
 
-    def __init__(self, reward: Reward, store: ScoreStore) -> None:
+    def __init__(self, reward: Reward, store: Store) -> None:
         self.reward = reward
         self.store = store
         self.card = reward.card
@@ -105,13 +118,19 @@ class Stored:
             scores = score_checked(self.card.name, self.reward, images, prompts)
         except InterruptedScoringError as stop:
             if stop.reward_key == self.card.store_key and len(stop.scores) == len(pairs):
-                self._keep(pairs, stop.scores, prompts)
+                self.keep(pairs, stop.scores, prompts)
             raise
-        return self._keep(pairs, scores, prompts) | self.find(pairs)
+        return self.keep(pairs, scores, prompts) | self.find(pairs)
 
-    def _keep(self, pairs: Sequence[Pair], scores: Scores, prompts: Sequence[Prompt]) -> dict[Pair, StoredScore]:
-        """Write down what will be the same tomorrow; give back what may not be."""
-        rows = _rows(scores)
+    def keep(self, pairs: Sequence[Pair], scores: Scores, prompts: Sequence[Prompt]) -> dict[Pair, StoredScore]:
+        """Write down what will be the same tomorrow of N distinct pairs; give back what may not be.
+
+        For whoever scores in ways of its own; `score` and `score_pairs` keep by themselves.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        rows = as_stored(scores)
         kept = {pair: rows[row] for row, pair in enumerate(pairs) if row not in scores.transient}
         texts = {key: _read(self.card, prompt) for (_, key), prompt in zip(pairs, prompts, strict=True)}
         self.store.add(self.card, kept, texts)
@@ -132,7 +151,8 @@ def _read(card: RewardCard, prompt: Prompt) -> Prompt:
     return prompt if card.reads_prompt else Prompt("")
 
 
-def _rows(scores: Scores) -> list[StoredScore]:
+def as_stored(scores: Scores) -> list[StoredScore]:
+    """N scores as the store keeps them, one by one."""
     return [
         StoredScore(
             float(value),

@@ -55,6 +55,9 @@ class RemoteReward:
         concurrency: requests under way at once.
     """
 
+    is_elsewhere = True
+    """Another machine computes it: the caller may compute other rewards meanwhile."""
+
     def __init__(
         self,
         card: RewardCard,

@@ -4,10 +4,11 @@
       policy/                 what `Policy.save` wrote: load it like any other policy
       trainer.safetensors     the trained parameters and AdamW's moments in full precision
 
-There is no random state (see `draws.py`), and the learning rate is a function of the step.
+There is no random state (see `draws.py`), and the learning rate is a function of the step. Both are written whole
+however many processes trained, so a run may go on with another number of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,33 +18,51 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pyrite.core.errors import CheckpointError, PyriteError
+from pyrite.core.protocols import TrainablePolicy
 from pyrite.records.runs import RunFolder
 from pyrite.training.learner import Learner
+from pyrite.training.sharding import like, whole_tensor
 
 _STATE = "trainer.safetensors"
 
 
-def save_checkpoint(run: RunFolder, learner: Learner, step: int) -> None:
-    """Write the checkpoint of a finished step.
+def save_checkpoint(run: RunFolder | None, learner: Learner, step: int) -> None:
+    """Write the checkpoint of a finished step; the process that has the run folder writes, and all take part.
 
     Raises:
         RunFolderError: it cannot be written.
     """
-    with run.checkpoint(step) as folder:
-        learner.policy.save(str(folder / "policy"))
-        save_file(_tensors(learner), folder / _STATE)
+    if run is None and not learner.is_sharding:
+        return
+    tensors = _tensors(learner)
+    if run is not None:
+        with run.checkpoint(step) as folder:
+            _whole_policy(learner, tensors).save(str(folder / "policy"))
+            save_file(tensors, folder / _STATE)
+
+
+def _whole_policy(learner: Learner, tensors: Mapping[str, Tensor]) -> TrainablePolicy:
+    """The policy as it is; of one that is in pieces, the copy that was kept for this, brought up to date."""
+    if learner.template is None:
+        return learner.policy
+    with torch.no_grad():
+        for name, parameter in learner.template.module.named_parameters():
+            if name in learner.parameters:
+                parameter.copy_(tensors[f"parameters/{name}"])
+    return learner.template
 
 
 @contextmanager
 def rescuing(run: RunFolder | None, learner: Learner, step: int) -> Iterator[None]:
     """Keep what `step` finished if what follows fails before it has changed anything.
 
-    Around scoring: a reward server that goes away costs the step in progress and nothing else.
+    Around scoring: a reward server that goes away costs the step in progress and nothing else. Where parameters are in
+    pieces it costs the steps since the last checkpoint: the other processes do not hear of it in time to give theirs.
     """
     try:
         yield
     except PyriteError:
-        if run is not None:
+        if run is not None and not learner.is_sharding:
             save_checkpoint(run, learner, step)
         raise
 
@@ -72,19 +91,22 @@ def load_checkpoint(folder: Path, learner: Learner) -> None:
     state: dict[Tensor, dict[str, Tensor]] = {}
     with torch.no_grad():
         for name, parameter in learner.parameters.items():
-            parameter.copy_(saved[f"parameters/{name}"])
-    for key, value in saved.items():
+            parameter.copy_(like(saved[f"parameters/{name}"], parameter))
+    for key in sorted(saved):  # in one order on every process
         kind, _, name = key.partition("/")
         if kind != "parameters":
             parameter = learner.parameters[name]
             # AdamW keeps its step count on the CPU, its moments beside the parameter.
-            state.setdefault(parameter, {})[kind] = value if kind == "step" else value.to(parameter.device)
+            value = saved[key] if kind == "step" else like(saved[key], parameter)
+            state.setdefault(parameter, {})[kind] = value
     learner.optimizer.state.update(state)
 
 
 def _tensors(learner: Learner) -> dict[str, Tensor]:
-    tensors = {f"parameters/{name}": value.detach().contiguous() for name, value in learner.parameters.items()}
+    tensors = {
+        f"parameters/{name}": whole_tensor(value.detach()).contiguous() for name, value in learner.parameters.items()
+    }
     for name, parameter in learner.parameters.items():
         for kind, value in learner.optimizer.state[parameter].items():
-            tensors[f"{kind}/{name}"] = value.contiguous()
+            tensors[f"{kind}/{name}"] = whole_tensor(value).contiguous()
     return tensors

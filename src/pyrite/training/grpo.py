@@ -8,9 +8,10 @@ How this differs from GRPO as published (DeepSeekMath, arXiv:2402.03300, algorit
 4. An image without a score is left out by name (`grpo.unscored`); it never becomes a 0 among scored siblings.
 5. With one update per batch, as in T2I-R1, the ratio is 1 and the clip idle; with more, it is that of DeepSeekMath.
 
-Several processes give what one gives, up to rounding: `torchrun --nproc-per-node 2 -m pyrite train ...` shares the
-prompts of a step out by whole groups and divides the loss by the number of tokens of all. Rewards and policy are
-loaded once per process; files are written by the main one, and a run is continued from a file system that all see.
+Several processes give what one gives, up to rounding: `accelerate launch --config_file recipes/accelerate/ddp.yaml -m
+pyrite train ...` shares the prompts of a step out by whole groups and divides the loss by the number of tokens of all.
+Rewards and policy are loaded once per process; files are written by the main one, and a run is continued from a file
+system that all see.
 """
 
 import json
@@ -33,11 +34,22 @@ from pyrite.records.samples import read_metrics
 from pyrite.training.checkpoints import load_checkpoint, rescuing, save_checkpoint
 from pyrite.training.draws import Purpose, generator, prompts_of_step
 from pyrite.training.learner import Learner
-from pyrite.training.logged import Diary, PhaseClock, Progress, sample_rows, seconds_per_phase, train_row
+from pyrite.training.logged import (
+    STEP_PHASES,
+    Diary,
+    PhaseClock,
+    Progress,
+    sample_rows,
+    seconds_per_phase,
+    train_row,
+)
 from pyrite.training.looking import Looker, gather_divergence
+from pyrite.training.memory import MemoryGuard
 from pyrite.training.objectives import group_advantages
 from pyrite.training.processes import Processes, TrainingStopped, listening_for_stop
+from pyrite.training.readiness import refuse_prompts, refuse_too_few_prompts
 from pyrite.training.scoring import Shaping, gather_table, score_gold, score_panel, trainable
+from pyrite.training.tracking import Tracking
 
 _TRANSFORMS = "transforms.json"
 """File of a run: name of a reward -> its transform with the scale it had on the base policy."""
@@ -54,6 +66,7 @@ def train(
     eval_prompts: Sequence[Prompt],
     run: RunFolder | None,
     progress: Progress = lambda step, steps, row: None,
+    trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train `policy` on `rewards` as the recipe says, from the newest checkpoint of the run folder if it has one.
 
@@ -69,6 +82,7 @@ def train(
         eval_prompts: to look at.
         run: where everything is written; None on every process but the main one.
         progress: called on the main process with step, number of steps and each line of metrics.jsonl.
+        trackers: of `TRACKERS`; they are shown each line too, and a grid of every look.
 
     Returns:
         What summary.json holds.
@@ -77,7 +91,9 @@ def train(
         TrainingStopped: Ctrl-C or SIGTERM; the step was finished and a checkpoint written.
         RewardError: a reward raises, or cannot be standardised.
         NonFiniteLossError: the loss became NaN or infinite.
-        TrainingError: nothing to train on, or no image of a step has a reward.
+        TrainingError: nothing to train on, a prompt that the policy cannot draw, no image of a step that has a reward,
+            or not enough memory on the accelerator.
+        MissingExtraError: a tracker that is not installed.
         CheckpointError: the checkpoint to continue from does not fit.
         RunFolderError: the folder cannot be written.
     """
@@ -86,27 +102,33 @@ def train(
         torch.set_num_threads(recipe.num_threads)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes(policy.module))
-        _refuse_too_few_prompts(len(prompts), len(eval_prompts), settings.prompts_per_step, processes.count)
+        refuse_too_few_prompts(len(prompts), len(eval_prompts), settings.prompts_per_step, processes.count)
+        refuse_prompts(policy, [*prompts, *eval_prompts])
         start = _Start.of(run, processes)
         if start.is_finished:
             return start.summary()
-        diary = Diary(run, settings.steps, progress)
+        tracking = stack.enter_context(Tracking.of(trackers, recipe, start.path, start.step, processes))
+        diary = Diary(run, settings.steps, progress, tracking)
         clock = PhaseClock()
+        memory = MemoryGuard(recipe, policy.card)
         stop = stack.enter_context(listening_for_stop())
         learner = stack.enter_context(Learner(policy, settings, processes, start.path))
         looker = Looker(recipe, learner, {**rewards, **eval_rewards}, gold, eval_prompts, processes)
-        shaping = _continue(recipe, start, learner) if start.checkpoint else _begin(recipe, looker, diary, clock)
+        with memory("look"):
+            shaping = _continue(recipe, start, learner) if start.checkpoint else _begin(recipe, looker, diary, clock)
 
         for step in range(start.step + 1, settings.steps + 1):
             # draw
-            with clock("draw"):
+            with memory("draw"), clock("draw"):
                 chosen = prompts_of_step(len(prompts), settings.prompts_per_step, step=step, seed=recipe.seed)
                 share = processes.share(len(chosen))
                 rngs = [generator(recipe.seed, Purpose.DRAW, step=step, position=i) for i in share]
-                rollouts = policy.sample([prompts[chosen[i]] for i in share], group_size=size, rngs=rngs)
+                with processes.whole(policy.module):
+                    rollouts = policy.sample([prompts[chosen[i]] for i in share], group_size=size, rngs=rngs)
+            clock.move("draw", "decode", getattr(policy, "decode_seconds", 0.0))
 
             # score
-            with rescuing(run, learner, step - 1):
+            with rescuing(run, learner, step - 1), memory("score"):
                 with clock("score"):
                     scores = gather_table(score_panel(rewards, rollouts.images, rollouts.prompts), processes)
                 if gold is not None and recipe.gold_every and step % recipe.gold_every == 0:
@@ -126,16 +148,17 @@ def train(
             )  # fmt: skip
 
             # update
-            with clock("update"):
+            with memory("update"), clock("update"):
                 own = slice(share.start * size, share.stop * size)
                 update, divergence = learner.update(rollouts, advantages_R[own], kept_R[own], step=step)
                 divergence = gather_divergence([divergence], processes)
-            row = train_row(step, update, rewards_R, size, scores=logged, divergence=divergence) | clock.take()
+            row = train_row(step, update, rewards_R, size, scores=logged, divergence=divergence)
+            row |= {"images_per_s": round(len(rewards_R) / clock.total(*STEP_PHASES), 4)} | clock.take()
 
             # look
             is_last = step == settings.steps
             if is_look := is_last or step % recipe.evaluation.every == 0:
-                with clock("look"):
+                with memory("look"), clock("look"):
                     looked = looker.look()
                 look_seconds = clock.take()
 
@@ -150,7 +173,7 @@ def train(
                 if is_look:
                     looker.keep(diary, step, looked, shaping(looked.scores), look_seconds)
                 is_stopping = processes.any(bool(stop.name))
-                if run is not None and (is_last or is_stopping or step % recipe.checkpoint.every == 0):
+                if is_last or is_stopping or step % recipe.checkpoint.every == 0:
                     save_checkpoint(run, learner, step)
             if is_stopping and not is_last:
                 raise TrainingStopped(
@@ -227,16 +250,3 @@ def _continue(recipe: Recipe, start: _Start, learner: Learner) -> Shaping:
             f"{path} cannot be read ({error}), and without the scales of the rewards the run cannot "
             "go on as it began. Restore it, or start in another folder."
         ) from error
-
-
-def _refuse_too_few_prompts(num_prompts: int, num_eval_prompts: int, per_step: int, num_processes: int) -> None:
-    if not num_prompts or not num_eval_prompts:
-        raise TrainingError(
-            f"{num_prompts} prompts to train on and {num_eval_prompts} to look at: both need at least one. "
-            "Check prompts and evaluation.prompts of the recipe."
-        )
-    if per_step < num_processes:
-        raise TrainingError(
-            f"{num_processes} processes share {per_step} prompts per step by whole groups, so some would have none. "
-            "Raise grpo.prompts_per_step, or launch fewer."
-        )

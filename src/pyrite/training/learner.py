@@ -1,6 +1,10 @@
-"""The policy being trained with its reference and optimiser: one update from one batch."""
+"""The policy being trained with its reference and optimiser: one update from one batch.
 
-import json
+A batch is passed through the policy in micro-batches if the recipe says so. Their losses are divided by the number of
+tokens in the whole batch, so their gradients add up to its gradient; the optimiser steps once.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pyrite.core.cards import PolicyCard
 from pyrite.core.errors import NonFiniteLossError, TrainingError
-from pyrite.core.protocols import TrainablePolicy
-from pyrite.core.types import FloatArray, Prompt, Rollouts
+from pyrite.core.protocols import Policy, TrainablePolicy
+from pyrite.core.types import FloatArray, Rollouts
 from pyrite.records.recipe import GrpoConfig
+from pyrite.training.batches import Batch, rows_of
 from pyrite.training.objectives import grpo_loss, kl_k1, kl_k3
 from pyrite.training.processes import Processes
+from pyrite.training.sharding import whole_tensor
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,12 @@ class Learner:
         self._settings = settings
         self._processes = processes
         self._run_path = run_path
+        policy.module.to(processes.device)
         self._bare_module = policy.module
+        # A copy is taken while the policy is whole; what shares its weights is asked once they are in their place.
+        copied = None if settings.reference == "lora_off" else reference_of(policy, settings.reference)
+        self.template = policy.frozen_copy() if processes.is_sharding and processes.rank == 0 else None
+        self.parameters = processes.shard(policy.module)
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(),
             lr=settings.learning_rate,
@@ -87,7 +99,7 @@ class Learner:
             weight_decay=settings.weight_decay,
         )
         policy.module, self._stepper = processes.prepare(policy.module, self.optimizer)
-        self.reference = policy.frozen_copy()  # now, because preparing moves the policy to this process's device
+        self.reference: Policy = copied or reference_of(policy, settings.reference)
 
     def __enter__(self) -> Self:
         return self
@@ -95,15 +107,25 @@ class Learner:
     def __exit__(self, *_: object) -> None:
         self.policy.module = self._bare_module
 
+    @property
+    def is_sharding(self) -> bool:
+        """Whether each process has only its piece of the parameters."""
+        return self._processes.is_sharding
+
     def learning_rate(self, step: int) -> float:
-        """Of training step `step`, from 1 on: a linear rise over the warm-up, then constant."""
-        warmup = self._settings.warmup_steps
-        return self._settings.learning_rate * (min(1.0, step / warmup) if warmup else 1.0)
+        """Of training step `step`, from 1 on: a linear rise over the warm-up, then constant or half a cosine."""
+        warmup, rate = self._settings.warmup_steps, self._settings.learning_rate
+        if warmup and step < warmup:
+            return rate * (step / warmup)
+        if self._settings.lr_scheduler_type == "cosine":
+            done = max(0, step - 1 - warmup) / (self._settings.steps - warmup)
+            return rate * 0.5 * (1 + math.cos(math.pi * done))
+        return rate
 
     @torch.no_grad()
     def divergence(self, rollouts: Rollouts) -> Divergence:
         """How far the policy as it is lies from the reference, on these rollouts."""
-        return _divergence(rollouts, self.policy.logp(rollouts), self.reference.logp(rollouts))
+        return _divergence(rollouts, self._logp(self.policy, rollouts), self._logp(self.reference, rollouts))
 
     def update(
         self, rollouts: Rollouts, advantages_R: Tensor, kept_R: npt.NDArray[np.bool_], *, step: int
@@ -125,40 +147,93 @@ class Learner:
         rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        passes = self._passes(len(rollouts))
         with torch.no_grad():
-            ref_logp_RT = self.reference.logp(rollouts)
+            ref_logp_RT = self._logp(self.reference, rollouts)
         mask_RT = torch.from_numpy(rollouts.mask & kept_R[:, None]).to(ref_logp_RT.device)
-        num_tokens = float(sum(self._processes.gather(int(mask_RT.sum()))))
-        batch = _Batch(rollouts, ref_logp_RT, advantages_R.to(ref_logp_RT), mask_RT, num_tokens)
-        logp_RT = self.policy.logp(rollouts)
-        old_logp_RT = logp_RT.detach()  # frozen from here on: the policy that drew the batch
-        history = [self._descend(batch, logp_RT, old_logp_RT, step)]
+        weight_T = _weights(self.policy.card, mask_RT.shape[1], self._settings.plan_weight)
+        weight_T = None if weight_T is None else weight_T.to(ref_logp_RT)
+        own = int(mask_RT.sum()) if weight_T is None else float((mask_RT * weight_T).sum())
+        batch = Batch(
+            rollouts, ref_logp_RT, advantages_R.to(ref_logp_RT), mask_RT,
+            num_tokens=float(sum(self._processes.gather(own))), weight_T=weight_T,
+        )  # fmt: skip
+        if not batch.num_tokens:
+            raise TrainingError(
+                f"step {step}: no token of the batch counts, because grpo.plan_weight is 0 and the images are masked. "
+                "Raise grpo.plan_weight."
+            )
+        first, old_logp_RT = self._descend(batch, passes, None, step)
+        history = [first]
         for _ in range(1, self._settings.updates_per_rollout):
-            history.append(self._descend(batch, self.policy.logp(rollouts), old_logp_RT, step))
+            history.append(self._descend(batch, passes, old_logp_RT, step)[0])
         loss, grad_norm, clip_frac = np.mean(history, 0).tolist()
         loss, clip_frac = np.sum(self._processes.gather([loss, clip_frac]), 0).tolist()
         return Update(loss, grad_norm, clip_frac, rate), _divergence(rollouts, old_logp_RT, ref_logp_RT)
 
-    def _descend(self, batch: "_Batch", logp_RT: Tensor, old_logp_RT: Tensor, step: int) -> tuple[float, float, float]:
-        """One gradient step; returns this process's part of the loss, the gradient's norm, the part of clip_frac."""
-        parts = grpo_loss(
-            logp_RT,
-            old_logp_RT,
-            batch.advantages_R,
-            batch.mask_RT,
-            ref_logp_RT=batch.ref_logp_RT,
-            beta=self._settings.beta,
-            kl_estimator=self._settings.kl_estimator,
-            clip_eps_low=self._settings.clip_eps_low,
-            clip_eps_high=self._settings.clip_eps_high,
-            num_tokens=batch.num_tokens,
-        )
+    def _passes(self, num_rows: int) -> list[slice]:
+        """The rows of each forward pass, as many passes as every other process has.
+
+        One that has fewer rows passes its first one again, which then counts nothing: sharded parameters travel in
+        every pass, and a process that sat one out would leave the others waiting.
+        """
+        size = self._settings.micro_batch or num_rows
+        own = [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+        most = max(self._processes.gather(len(own)))
+        return own + [_NOTHING] * (most - len(own))
+
+    def _logp(self, policy: Policy, rollouts: Rollouts) -> Tensor:
+        """(R, T) of a policy, a micro-batch at a time; for where no gradient is wanted."""
+        size = self._settings.micro_batch or len(rollouts)
+        return torch.cat([policy.logp(rows_of(rollouts, slice(i, i + size))) for i in range(0, len(rollouts), size)])
+
+    def _descend(
+        self, batch: Batch, passes: Sequence[slice], old_logp_RT: Tensor | None, step: int
+    ) -> tuple[tuple[float, float, float], Tensor]:
+        """Take one gradient step.
+
+        Args:
+            batch: to learn from.
+            passes: its rows, a forward and backward pass each.
+            old_logp_RT: (R, T) of the policy that drew the batch; None if it is the policy as it is.
+            step: of training.
+
+        Returns:
+            This process's part of the loss, the gradient's norm, its part of clip_frac; and (R, T) the old
+            log-probabilities.
+        """
         self._stepper.zero_grad()
-        self._processes.backward(parts.loss)
-        grad_norm = nn.utils.clip_grad_norm_(self.parameters.values(), self._settings.max_grad_norm).item()
-        loss = parts.loss.item()
+        loss = clip_frac = 0.0
+        seen: list[Tensor] = []
+        for number, rows in enumerate(passes, start=1):
+            with self._processes.adding_up(self.policy.module, is_last=number == len(passes)):
+                logp_RT = self.policy.logp(rows_of(batch.rollouts, rows if rows is not _NOTHING else slice(0, 1)))
+                if rows is _NOTHING:
+                    self._processes.backward(0.0 * logp_RT.sum())
+                    continue
+                seen.append(logp_RT.detach())
+                parts = grpo_loss(
+                    logp_RT,
+                    logp_RT.detach() if old_logp_RT is None else old_logp_RT[rows],
+                    batch.advantages_R[rows],
+                    batch.mask_RT[rows],
+                    ref_logp_RT=batch.ref_logp_RT[rows],
+                    beta=self._settings.beta,
+                    kl_estimator=self._settings.kl_estimator,
+                    clip_eps_low=self._settings.clip_eps_low,
+                    clip_eps_high=self._settings.clip_eps_high,
+                    num_tokens=batch.num_tokens,
+                    weight_T=batch.weight_T,
+                )
+                self._processes.backward(parts.loss)
+                loss += parts.loss.item()
+                clip_frac += parts.clip_frac.item()
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self._settings.max_grad_norm)
+        grad_norm = float(whole_tensor(norm))
+        logp_RT = torch.cat(seen)
+        old = logp_RT if old_logp_RT is None else old_logp_RT
         if self._processes.any(not np.isfinite([loss, grad_norm]).all()):
-            path = batch.save(self._failed_path(step), logp=logp_RT, old_logp=old_logp_RT)
+            path = batch.save(self._failed_path(step), logp=logp_RT, old_logp=old)
             raise NonFiniteLossError(
                 f"step {step}: the loss is {loss} and its gradient's norm {grad_norm}, on the prompts "
                 f"{', '.join(batch.prompt_ids)}. An update would make every parameter NaN, so none was made. The batch "
@@ -166,39 +241,40 @@ class Learner:
                 "checkpoints of this run are still good."
             )
         self._stepper.step()
-        return loss, grad_norm, parts.clip_frac.item()
+        return (loss, grad_norm, clip_frac), old
 
     def _failed_path(self, step: int) -> Path:
         return self._run_path / "failed" / f"step_{step:06d}_process_{self._processes.rank}.npz"
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What stays the same over the gradient steps of one batch."""
+_NOTHING = slice(0, 0)
+"""The rows of a pass that only keeps the others company."""
 
-    rollouts: Rollouts
-    ref_logp_RT: Tensor
-    advantages_R: Tensor
-    mask_RT: Tensor
-    num_tokens: float
 
-    @property
-    def prompts(self) -> Sequence[Prompt]:
-        return self.rollouts.prompts[:: self.rollouts.group_size]
+def reference_of(policy: TrainablePolicy, kind: str) -> Policy:
+    """The base policy, while `policy` is still it.
 
-    @property
-    def prompt_ids(self) -> list[str]:
-        return [prompt.id or prompt.text for prompt in self.prompts]
+    Raises:
+        TrainingError: the policy has no such reference.
+    """
+    if kind == "copy":
+        return policy.frozen_copy()
+    make = getattr(policy, "reference", None)
+    if make is None:
+        raise TrainingError(
+            f"grpo.reference = {kind}, and the policy '{policy.card.name}' can only be copied. Set it to copy."
+        )
+    reference: Policy = make(kind)
+    return reference
 
-    def save(self, path: Path, **logp_RT: Tensor) -> Path:
-        """Write everything the loss was computed from: arrays, and the prompts as JSON beside them."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {**logp_RT, "ref_logp": self.ref_logp_RT, "advantages": self.advantages_R, "mask": self.mask_RT}
-        arrays: dict[str, Any] = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
-        np.savez(path, tokens=self.rollouts.tokens, behaviour_logp=self.rollouts.behaviour_logp, **arrays)
-        about = {"group_size": self.rollouts.group_size, "prompts": [prompt.to_json() for prompt in self.prompts]}
-        path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        return path
+
+def _weights(card: PolicyCard, num_places: int, plan_weight: float) -> Tensor | None:
+    """(T,) how much each place counts in the loss; None if all count alike. What is not image is plan."""
+    if plan_weight == 1 or not card.num_plan_tokens:
+        return None
+    weight_T = torch.ones(num_places)
+    weight_T[: num_places - (card.num_tokens - card.num_plan_tokens)] = plan_weight
+    return weight_T
 
 
 def _divergence(rollouts: Rollouts, logp_RT: Tensor, ref_logp_RT: Tensor) -> Divergence:

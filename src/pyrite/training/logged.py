@@ -15,6 +15,7 @@ from pyrite.core.types import REQUEST, FloatArray, Prompt
 from pyrite.records.runs import RunFolder
 from pyrite.training.learner import Divergence, Update
 from pyrite.training.scoring import ScoreTable
+from pyrite.training.tracking import Tracking
 
 LOGGED_KEYS: dict[str, str] = {
     "step": "Training steps made so far; 0 is the base policy.",
@@ -38,7 +39,9 @@ LOGGED_KEYS: dict[str, str] = {
     "gold_alignment/mean": "Is the prompt satisfied, in [0, 1].",
     "gold_realism/mean": "Could the world have drawn it, in [0, 1].",
     "reasons": "Of each key that is null: why there is no number.",
-    "seconds/draw": "Drawing the images.",
+    "images_per_s": "Images of the step, over the seconds of drawing, decoding, scoring and updating.",
+    "seconds/draw": "Drawing the tokens of the images.",
+    "seconds/decode": "Making pictures of them, where the policy says how long that took; else part of the drawing.",
     "seconds/score": "Scoring them with the training rewards.",
     "seconds/gold": "Scoring them with gold.",
     "seconds/update": "Log-probabilities, loss, gradient, optimiser.",
@@ -46,6 +49,9 @@ LOGGED_KEYS: dict[str, str] = {
     "seconds/keep": "Writing files and the checkpoint of the step before.",
 }
 """Key of metrics.jsonl -> what it is. `{name}` stands for the name of a reward."""
+
+STEP_PHASES = ("draw", "decode", "score", "update")
+"""What a training step cannot do without."""
 
 Row = dict[str, Any]
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -60,17 +66,20 @@ class Diary:
         run: the run folder, or None.
         steps: of the whole run.
         progress: is told of each line.
+        tracking: is shown each line.
     """
 
     run: RunFolder | None
     steps: int
     progress: Progress
+    tracking: Tracking
 
     def write(self, row: Row, samples: Sequence[Row]) -> None:
         """A line of metrics.jsonl, and the lines of samples.jsonl it sums up."""
         if self.run is not None:
             self.run.append_samples(samples)
             self.run.append_metrics(row)
+            self.tracking.show_row(row)
             self.progress(row["step"], self.steps, row)
 
 
@@ -88,6 +97,16 @@ class PhaseClock:
             yield
         finally:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
+
+    def move(self, phase: str, part: str, seconds: float) -> None:
+        """Count as `part` what is known to have gone into it of a phase; nothing if that is 0."""
+        if seconds:
+            self._seconds[phase] = self._seconds.get(phase, 0.0) - seconds
+            self._seconds[part] = self._seconds.get(part, 0.0) + seconds
+
+    def total(self, *phases: str) -> float:
+        """Seconds spent in these."""
+        return sum(self._seconds.get(phase, 0.0) for phase in phases)
 
     def take(self) -> Row:
         """As keys of metrics.jsonl; starts again from 0."""

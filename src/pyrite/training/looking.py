@@ -23,6 +23,9 @@ from pyrite.training.scoring import ScoreTable, gather_table, join_tables, score
 NUM_OFFENDERS = 8
 """Images kept of each look because the proxy ranks them far above gold, beside the first `keep_images`."""
 
+GRID_ROWS = GRID_COLUMNS = 8
+"""Prompts, and images of each, that the grid of a look shows at most."""
+
 
 @dataclass(frozen=True)
 class Looked:
@@ -63,6 +66,10 @@ class Looker:
 
     def look(self) -> Looked:
         """Draw and score every evaluation prompt; all processes take part and get the same numbers."""
+        with self.processes.whole(self.learner.policy.module):
+            return self._look()
+
+    def _look(self) -> Looked:
         size = self.recipe.evaluation.images_per_prompt
         settings = self.recipe.grpo
         # As many images at a time as a training step has: what fits into memory there fits here.
@@ -107,6 +114,10 @@ class Looker:
         if diary.run is None:
             return
         paths = {index: diary.run.save_image(step, f"eval_{index:04d}", image) for index, image in images.items()}
+        grid = grid_of(images, self.recipe.evaluation.images_per_prompt)
+        if grid is not None:
+            diary.run.save_image(step, "grid", grid)
+            diary.tracking.show_grid(step, grid)
         samples = sample_rows(
             step, "eval", looked.prompts, scores=looked.scores, rewards=rewards, kl=looked.divergence.kl, images=paths
         )
@@ -127,6 +138,29 @@ def worst_offenders(rewards: FloatArray, looked: Looked) -> set[int]:
         if len(found) == NUM_OFFENDERS:
             break
     return set(found.values())
+
+
+def grid_of(images: Mapping[int, Image], per_prompt: int) -> Image | None:
+    """The first images of a look as one picture, a row per prompt; None if none of them was kept.
+
+    The same place is the same prompt and seed in every look.
+
+    Args:
+        images: index -> image; only the first rows that are all there are shown.
+        per_prompt: images of a row.
+    """
+    columns = min(per_prompt, GRID_COLUMNS)
+    rows = 0
+    while rows < GRID_ROWS and all(rows * per_prompt + column in images for column in range(columns)):
+        rows += 1
+    if not rows:
+        return None
+    width, height = images[0].size
+    grid = PILImage.new("RGB", (columns * width, rows * height))
+    for row in range(rows):
+        for column in range(columns):
+            grid.paste(images[row * per_prompt + column], (column * width, row * height))
+    return grid
 
 
 def gather_divergence(parts: Sequence[Divergence], processes: Processes) -> Divergence:

@@ -134,6 +134,7 @@ def grpo_loss(
     clip_eps_low: float,
     clip_eps_high: float,
     num_tokens: float | None = None,
+    weight_T: Float[Tensor, " T"] | None = None,
 ) -> GrpoLoss:
     """The clipped surrogate with a KL penalty, lower is better: PPO's objective with group advantages.
 
@@ -151,12 +152,18 @@ def grpo_loss(
         kl_estimator: which estimator is differentiated; see `kl_k1`, `kl_k2`, `kl_k3` for what each one does.
         clip_eps_low: the ratio's lower limit is 1 - clip_eps_low.
         clip_eps_high: its upper limit is 1 + clip_eps_high.
-        num_tokens: divide by this instead: the number of tokens in the batch of all processes.
+        num_tokens: divide by this instead: the number of tokens in the batch of all processes, each as often as it
+            weighs.
+        weight_T: (T,) how much the tokens of a place count, in sums and in their number; 1 each if left out.
     """
-    total = mask_RT.sum() if num_tokens is None else torch.as_tensor(num_tokens, device=logp_RT.device)
+    if num_tokens is None:
+        total = mask_RT.sum() if weight_T is None else (mask_RT * weight_T).sum()
+    else:
+        total = torch.as_tensor(num_tokens, device=logp_RT.device)
 
     def token_mean(values_RT: Tensor) -> Tensor:
-        return values_RT.masked_fill(~mask_RT, 0.0).sum() / total
+        kept_RT = values_RT.masked_fill(~mask_RT, 0.0)
+        return (kept_RT if weight_T is None else kept_RT * weight_T).sum() / total
 
     advantages_R1 = advantages_R[:, None]
     ratio_RT = (logp_RT - old_logp_RT).exp()

@@ -5,11 +5,12 @@ A run of one process goes through the same code. Values travel between processes
 
 import atexit
 import json
+import os
 import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any, Self
 
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyrite.core.errors import TrainingError
+from pyrite.core.errors import MissingExtraError, TrainingError
 
-_SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")
+_SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -38,24 +39,35 @@ class Processes:
         module: the policy's parameters. If they are on the CPU, so is the training.
 
     Raises:
-        TrainingError: launched with an engine that splits parameters, which is not supported.
+        TrainingError: launched with an engine that training does not know.
+        MissingExtraError: launched with DeepSpeed, which is not installed.
     """
 
     def __init__(self, module: nn.Module) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
+        _refuse_deepspeed()
         on_cpu = next(module.parameters()).device.type == "cpu"
         # Processes look at different numbers of batches: buffers exchanged in every forward would leave one waiting.
-        # Mixed precision would round the policy, which is wrapped, and not the reference, and their KL would show it.
+        # Mixed precision would round the policy, which is wrapped, and not the reference, and their KL would show it:
+        # the policy chooses its own precision, and its reference has the same (docs/decisions/0018).
         self.accelerator = Accelerator(
             cpu=on_cpu, mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
         )
-        if self.accelerator.distributed_type.value not in _SUPPORTED:
+        kind = self.accelerator.distributed_type.value
+        if kind not in _SUPPORTED:
             raise TrainingError(
-                f"launched with {self.accelerator.distributed_type.value}, but training runs whole copies of the "
-                "policy side by side (data parallel). Launch it with: torchrun --nproc-per-node N"
+                f"launched with {kind}, and training knows whole copies of the policy side by side (DDP) and pieces "
+                "of it (FSDP2). Launch it with: accelerate launch --config_file recipes/accelerate/fsdp2.yaml"
             )
+        wants_pieces = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+        if wants_pieces and os.environ.get("FSDP_VERSION", "1") != "2":
+            raise TrainingError(
+                "launched with FSDP of version 1, which keeps parameters flattened: the policy could not be read "
+                "while images are drawn. Set fsdp_version: 2, as recipes/accelerate/fsdp2.yaml does."
+            )
+        self.is_sharding = wants_pieces and self.count > 1
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +81,12 @@ class Processes:
     def count(self) -> int:
         """How many there are."""
         return int(self.accelerator.num_processes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this one computes."""
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def rank(self) -> int:
@@ -96,8 +114,18 @@ class Processes:
         """Whether it is true of at least one process; all get the same answer."""
         return any(self.gather(value))
 
+    def shard(self, module: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters to train by name, after each process was left its piece of them if that is how it works."""
+        if self.is_sharding:
+            from pyrite.training.sharding import shard
+
+            shard(module)
+        return {name: value for name, value in module.named_parameters() if value.requires_grad}
+
     def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Both, such that a backward pass averages gradients over processes; untouched if there is only one."""
+        if self.is_sharding:
+            return module, optimizer
         with warnings.catch_warnings():
             # torch 2.13 renames the option that accelerate passes on; older ones know only this name.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
@@ -107,6 +135,33 @@ class Processes:
     def backward(self, loss: Tensor) -> None:
         """Differentiate the sum of the losses of all processes."""
         self.accelerator.backward(loss * self.count)
+
+    def adding_up(self, module: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
+        """Around a forward and backward pass of several: gradients are exchanged with the last one."""
+        if is_last or self.count == 1 or self.is_sharding:  # pieces of gradients are added up where they belong
+            return nullcontext()
+        alone: AbstractContextManager[None] = self.accelerator.no_sync(module)
+        return alone
+
+    def whole(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Around what reads the policy's parameters themselves; all processes enter together."""
+        if not self.is_sharding:
+            return nullcontext()
+        from pyrite.training.sharding import whole
+
+        return whole(module)
+
+
+def _refuse_deepspeed() -> None:
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        import importlib.util
+
+        if importlib.util.find_spec("deepspeed") is None:
+            raise MissingExtraError(
+                "launched with DeepSpeed, which is not installed, and training was never run with it. Launch with "
+                "recipes/accelerate/fsdp2.yaml: it splits parameters, gradients and moments as ZeRO-3 does and needs "
+                "no further package."
+            )
 
 
 def _end_the_group() -> None:

@@ -1,6 +1,7 @@
 """What rewards say of a batch, the one number made of it, and which of its images can be trained on."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -23,13 +24,22 @@ ScoreTable = dict[str, Scores]
 def score_panel(rewards: Mapping[str, Reward], images: Sequence[Image], prompts: Sequence[Prompt]) -> ScoreTable:
     """Score every image with every reward.
 
-    An image that a reward cannot score is its business: NaN with a reason. A reward that raises is broken, and is not
-    asked again image by image: that would hide a defect behind missing scores.
+    Those that another machine computes (`is_elsewhere`) are asked all at once, and the rest is computed here while
+    they answer. An image that a reward cannot score is its business: NaN with a reason. A reward that raises is
+    broken, and is not asked again image by image: that would hide a defect behind missing scores.
 
     Raises:
         RewardError: a reward raises or returns another number of scores; the message names it.
     """
-    return {name: score_checked(name, reward, images, prompts) for name, reward in rewards.items()}
+    elsewhere = [name for name, reward in rewards.items() if getattr(reward, "is_elsewhere", False)]
+    if not elsewhere:
+        return {name: score_checked(name, reward, images, prompts) for name, reward in rewards.items()}
+    with ThreadPoolExecutor(len(elsewhere), "reward") as pool:
+        asked = {name: pool.submit(score_checked, name, rewards[name], images, prompts) for name in elsewhere}
+        own = {
+            name: score_checked(name, reward, images, prompts) for name, reward in rewards.items() if name not in asked
+        }
+        return {name: own[name] if name in own else asked[name].result() for name in rewards}
 
 
 def score_gold(gold: Reward, images: Sequence[Image], prompts: Sequence[Prompt]) -> ScoreTable:
