@@ -95,14 +95,15 @@ def load_policy(name: str, **options: Any) -> "TrainablePolicy":
     """A policy, ready to draw: `load_policy("janus-pocket").sample(prompts, group_size=4, rngs=rngs)`.
 
     Args:
-        name: as `pyrite list policies` prints it.
+        name: as `pyrite list policies` prints it, or a folder of weights in transformers' format.
         options: for this policy's factory, as under `options` in a recipe.
 
     Raises:
-        UnknownNameError: no policy of that name.
+        UnknownNameError: neither a folder nor a policy of that name.
         CheckpointError: its weights are missing or not the bytes they should be.
     """
-    policy: TrainablePolicy = _policies().load(name)(**options)
+    assemble = importlib.import_module("pyrite.cli.assemble")
+    policy: TrainablePolicy = assemble.load_policy(name, **options)
     return policy
 
 

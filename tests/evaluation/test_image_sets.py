@@ -9,8 +9,8 @@ from tests.evaluation.scored import make_folder, noise
 
 from pyrite.core.errors import ImageSetError
 from pyrite.core.types import Prompt
-from pyrite.evaluation.image_files import Readable, read_image_file
 from pyrite.evaluation.image_sets import LAYOUTS, Item, open_image_set, survey
+from pyrite.records.image_files import Readable, read_image_file
 
 
 def png(seed: int) -> bytes:
@@ -76,6 +76,19 @@ def make_geneval(root: Path) -> Path:
     return root / "set"
 
 
+def make_generated(root: Path) -> Path:
+    """File names and the tree say other things than samples.jsonl, which has the last word."""
+    folder = root / "set"
+    (folder / "00000" / "samples").mkdir(parents=True)
+    (folder / "generation.json").write_text("{}")
+    (folder / "00000" / "metadata.jsonl").write_text('{"prompt": "cut short"}\n')
+    rows = [{"id": f"7_{n}", "image": f"00000/samples/{n:05d}.png", "prompt": f"prompt {n}"} for n in range(2)]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        noise(0).save(folder / row["image"])
+    return folder
+
+
 SETS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "jsonl": ("jsonl", make_jsonl),
     "parquet of paths": ("parquet", make_parquet_of_paths),
@@ -84,6 +97,7 @@ SETS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "datasets": ("datasets", make_datasets),
     "id-prompt": ("id-prompt", make_id_prompt),
     "geneval": ("geneval", make_geneval),
+    "generated": ("generated", make_generated),
 }
 
 

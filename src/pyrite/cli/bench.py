@@ -1,4 +1,4 @@
-"""`pyrite bench`: how fast the rewards are on this machine, and how fast it can ask a judge."""
+"""`pyrite bench`: how fast the rewards and a step of training are on this machine, and how fast it can ask a judge."""
 
 import functools
 import json
@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyrite.cli import bench_train
+
 if TYPE_CHECKING:
     from pyrite.core.protocols import Reward
     from pyrite.evaluation.throughput import Batch, Texts
 
-app = typer.Typer(help="How fast the rewards are on this machine.", no_args_is_help=True)
+app = typer.Typer(help="How fast rewards, judges and training are on this machine.", no_args_is_help=True)
+app.command("train")(bench_train.train)
 
 
 @app.callback()
 def bench() -> None:
-    """How fast the rewards are on this machine."""
+    """How fast rewards, judges and training are on this machine."""
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyrite.cli import bench, cache, demo, doctor, listing, score, serve, train, weights, world
+from pyrite.cli import audit, bench, cache, demo, doctor, generate, judge, listing, score, serve, train, weights, world
 from pyrite.core.errors import PyriteError
 
 EXIT_USAGE = 2
@@ -72,9 +72,12 @@ def pyrite(
 app.command("demo")(demo.demo)
 app.command("list")(listing.list_members)
 app.command("score")(score.score)
+app.command("generate")(generate.generate)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
+app.add_typer(audit.app, name="audit")
+app.add_typer(judge.app, name="judge")
 app.add_typer(weights.app, name="weights")
 app.add_typer(cache.app, name="cache")
 app.add_typer(bench.app, name="bench")

@@ -63,11 +63,11 @@ def score(
     drawn = _explaining(panel) if explain is not None else {}
     folder = out or images.absolute().with_name(f"{images.absolute().name}.scores")
     if dry_run:
-        with _store(folder / PROGRESS if no_cache else cache, must_exist=True) as known, _bar() as progress:
+        with open_store(folder / PROGRESS if no_cache else cache, must_exist=True) as known, progress_bar() as progress:
             plans = plan_scores(image_set, panel, known, progress=progress)
         _print_plans(plans, panel, as_json=as_json)
         return
-    with _store(cache, is_wanted=not no_cache) as store, _bar() as progress:
+    with open_store(cache, is_wanted=not no_cache) as store, progress_bar() as progress:
         done = score_images(image_set, panel, folder, store=store, batch_size=batch_size, progress=progress)
     if as_json:
         with (folder / SAMPLES).open(encoding="utf-8") as rows:
@@ -123,7 +123,8 @@ def load_panel(names: str, *, device: str | None, dtype: str | None, batch_size:
 
 
 @contextmanager
-def _store(path: Path | None, *, is_wanted: bool = True, must_exist: bool = False) -> Iterator["ScoreStore | None"]:
+def open_store(path: Path | None, *, is_wanted: bool = True, must_exist: bool = False) -> Iterator["ScoreStore | None"]:
+    """The score store at a path or in its usual place; None if it is not wanted, or has to be there and is not."""
     from pyrite.records.store import ScoreStore, default_store_path
 
     path = path or default_store_path()
@@ -135,7 +136,8 @@ def _store(path: Path | None, *, is_wanted: bool = True, must_exist: bool = Fals
 
 
 @contextmanager
-def _bar() -> Iterator["Progress"]:
+def progress_bar(doing: str = "scoring") -> Iterator["Progress"]:
+    """A bar on stderr, of images."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -145,9 +147,9 @@ def _bar() -> Iterator["Progress"]:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed:.1f} images/s" if task.speed else "")
 
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), ImagesPerSecond(), TimeLeft())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), ImagesPerSecond(), TimeLeft())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task("scoring", total=None)
+        bar = bars.add_task(doing, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 

@@ -8,6 +8,7 @@
 | `datasets` | a folder that `datasets` wrote with `save_to_disk` |
 | `id-prompt` | files called `ID{prompt_id}_{prompt}_{n}.jpg`, as ArtifactReward's sampler writes them |
 | `geneval` | GenEval's tree: `00000/metadata.jsonl` and `00000/samples/0000.png` |
+| `generated` | a folder of `pyrite generate`, whatever the layout of its images |
 
 A layout is a function from a path to `Item`s: another one is another line in `LAYOUTS`. Nothing here opens an image.
 """
@@ -30,6 +31,7 @@ PROMPT_KEYS = ("prompt", "caption", "text")
 
 _ROWS_AT_A_TIME = 64
 _ID_PROMPT = re.compile(r"ID(?P<id>[^_]+)_(?P<prompt>.*)_(?P<n>\d+)", re.DOTALL)
+_GENERATED = "generation.json"
 _GENEVAL_FOLDER = re.compile(r"\d{5,}")
 
 
@@ -137,6 +139,8 @@ def find_layout(path: Path) -> str:
         )
     if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
         return "datasets"
+    if (path / _GENERATED).is_file():
+        return "generated"
     if any(_GENEVAL_FOLDER.fullmatch(file.parent.name) for file in path.glob("*/metadata.jsonl")):
         return "geneval"
     named = [_ID_PROMPT.fullmatch(file.stem) is not None for file in _image_files(path)]
@@ -197,6 +201,16 @@ def _geneval(path: Path, with_bytes: bool) -> Iterator[Item]:
             yield Item(str(file.relative_to(path)), file, prompt)
 
 
+def _generated(path: Path, with_bytes: bool) -> Iterator[Item]:
+    """What `pyrite generate` drew: file names cut prompts short, and samples.jsonl has them whole."""
+    if not (path / "samples.jsonl").is_file():
+        raise ImageSetError(
+            f"{path} is not complete: `pyrite generate` writes samples.jsonl when the last image is there. Give its "
+            "command again, or score what there is without prompts: --layout folder."
+        )
+    yield from _jsonl(path / "samples.jsonl", with_bytes)
+
+
 def _jsonl(path: Path, with_bytes: bool) -> Iterator[Item]:
     for number, row in enumerate(_json_rows(path), 1):
         where = f"{path}, object {number}"
@@ -241,6 +255,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "datasets": _datasets,
     "id-prompt": _id_prompt,
     "geneval": _geneval,
+    "generated": _generated,
 }
 
 
