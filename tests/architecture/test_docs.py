@@ -17,7 +17,9 @@ def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name in {"how-to", "tutorial"}], ids=named)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.parent.name in {"how-to", "tutorial", "reference"}], ids=named
+)
 def test_the_python_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
     blocks = PYTHON_BLOCK.findall(page.read_text())
     script = tmp_path / "page.py"

@@ -17,10 +17,10 @@ from tests.fakes import BrokenReward
 
 from pyrite.core.errors import ImageSetError, RewardError, RunFolderError
 from pyrite.core.protocols import Reward
-from pyrite.evaluation.image_files import decode, read_image_file
 from pyrite.evaluation.image_sets import open_image_set
 from pyrite.evaluation.score_folder import PROGRESS, RESULTS, SAMPLES, TABLE, read_rows
 from pyrite.evaluation.score_images import NO_PROMPT, Plan, Scored, plan_scores, score_images
+from pyrite.records.image_files import decode, read_image_file
 from pyrite.records.store import ScoreStore
 
 FINAL = (SAMPLES, RESULTS, TABLE)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pyrite.stats.ranks import pearson, spearman
+from pyrite.stats.ranks import pearson, spearman, spearman_rows
 
 NAN = float("nan")
 
@@ -43,3 +43,14 @@ def test_ranks_do_not_change_under_increasing_maps_and_turn_under_decreasing_one
 def test_what_cannot_be_correlated_is_nan(x: list[float], y: list[float]) -> None:
     assert np.isnan(spearman(np.array(x), np.array(y)))
     assert np.isnan(pearson(np.array(y), np.array(x)))
+
+
+def test_rows_correlate_as_they_do_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 40, 6)).round(1)
+    x[rng.random(x.shape) < 0.2] = NAN
+    y[rng.random(y.shape) < 0.2] = NAN
+    x[3], y[5] = 1.0, 2.0
+    expected = [spearman(a, b) for a, b in zip(x, y, strict=True)]
+    assert np.isnan(expected).any()
+    np.testing.assert_allclose(spearman_rows(x, y), expected, atol=1e-12)

@@ -20,8 +20,8 @@ from PIL import ImageDraw, ImageFont
 from pyrite.core.errors import RecipeError
 from pyrite.core.protocols import Reward
 from pyrite.core.types import Image, Prompt
-from pyrite.evaluation.image_files import bombs_are_errors, decode, read_image_file
 from pyrite.evaluation.image_sets import ImageSet, Item
+from pyrite.records.image_files import bombs_are_errors, decode, read_image_file
 from pyrite.records.jsonl import teaching_os_errors
 
 PAGE, IMAGES = "index.html", "images"

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,9 +19,9 @@ from typing import Any
 
 from pyrite.core.protocols import Reward
 from pyrite.core.types import Image
-from pyrite.evaluation.image_files import MAX_PIXELS, Readable, bombs_are_errors, decode, read_image_file
 from pyrite.evaluation.image_sets import ImageSet, Item, survey
 from pyrite.evaluation.score_folder import PROGRESS, ScoreFolder, open_score_folder
+from pyrite.records.image_files import MAX_PIXELS, Readable, bombs_are_errors, decode, read_image_file
 from pyrite.records.store import Pair, ScoreStore, StoredScore
 from pyrite.records.stored import Stored, prompt_key
 
@@ -60,6 +60,23 @@ class Plan:
     num_known: int
     num_missing: int
     num_unscorable: int
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Images that were scored together.
+
+    Args:
+        items: the images.
+        keys: for each the key of its file, None where it cannot be read.
+        columns: name of a reward -> a score per image.
+        num_asked: name of a reward -> on how many of them it was called.
+    """
+
+    items: list[Item]
+    keys: list[str | None]
+    columns: Mapping[str, list[StoredScore]]
+    num_asked: Mapping[str, int]
 
 
 @dataclass
@@ -104,19 +121,32 @@ def score_images(
         folder = stack.enter_context(open_score_folder(out, cards))
         folder.refuse_another_set(images.items(with_bytes=False))
         panel = _panel(rewards, out, store, stack)
-        stack.enter_context(bombs_are_errors())
-        pool = stack.enter_context(_threads())
         num_asked = dict.fromkeys(panel, 0)
         done = 0
-        for batch in _one_ahead(_decoding(_batches(images, pool, batch_size), panel, pool)):
-            columns = {}
-            for name, reward in panel.items():
-                columns[name], asked = _score_batch(reward, batch)
-                num_asked[name] += asked
-            _write(folder, batch, columns)
+        for batch in score_items(images.items(), panel, batch_size):
+            for row, (item, key) in enumerate(zip(batch.items, batch.keys, strict=True)):
+                folder.append(item, key, {name: column[row] for name, column in batch.columns.items()})
+            num_asked = {name: num + batch.num_asked[name] for name, num in num_asked.items()}
             done += len(batch.items)
             progress(done, total)
         return Scored(folder.finish({"images": str(images.path), "layout": images.layout}), num_asked)
+
+
+def score_items(items: Iterable[Item], panel: Mapping[str, Stored], batch_size: int) -> Iterator[ScoredBatch]:
+    """Score images with every reward of a panel, batch by batch, reading and decoding ahead.
+
+    A batch's scores are in the stores when it comes out. An item whose image came as bytes comes out without them.
+
+    Raises:
+        RewardError: a reward raises; what was scored before is kept.
+        StoreError: a store cannot be read or written.
+    """
+    with bombs_are_errors(), _threads() as pool:
+        for batch in _one_ahead(_decoding(_batches(items, pool, batch_size), panel, pool)):
+            found = {name: _score_batch(reward, batch) for name, reward in panel.items()}
+            keys = [file.key if isinstance(file, Readable) else None for file in batch.files]
+            columns = {name: column for name, (column, _) in found.items()}
+            yield ScoredBatch(batch.items, keys, columns, {name: num for name, (_, num) in found.items()})
 
 
 def plan_scores(
@@ -132,7 +162,7 @@ def plan_scores(
     counts = {name: [0, 0, 0] for name in rewards}
     done = 0
     with bombs_are_errors(), _threads() as pool:
-        for batch in _batches(images, pool, BATCH_SIZE):
+        for batch in _batches(images.items(), pool, BATCH_SIZE):
             for name, reward in rewards.items():
                 pairs, reasons = _pairs(reward, batch)
                 known = store.find(reward.card.store_key, pairs.values()) if store is not None else {}
@@ -164,9 +194,9 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, nobody wants what was read ahead
 
 
-def _batches(images: ImageSet, pool: ThreadPoolExecutor, batch_size: int) -> Iterator[_Batch]:
+def _batches(items: Iterable[Item], pool: ThreadPoolExecutor, batch_size: int) -> Iterator[_Batch]:
     batch = _Batch()
-    for item, file in _read_ahead(images.items(), pool, depth=batch_size):
+    for item, file in _read_ahead(items, pool, depth=batch_size):
         num_pixels = file.num_pixels if isinstance(file, Readable) else 0
         is_full = len(batch.items) == batch_size or batch.num_pixels + num_pixels > MAX_PIXELS
         if batch.items and is_full:
@@ -179,7 +209,7 @@ def _batches(images: ImageSet, pool: ThreadPoolExecutor, batch_size: int) -> Ite
 
 
 def _read_ahead(
-    items: Iterator[Item], pool: ThreadPoolExecutor, *, depth: int
+    items: Iterable[Item], pool: ThreadPoolExecutor, *, depth: int
 ) -> Iterator[tuple[Item, Readable | str]]:
     waiting: deque[tuple[Item, Future[Readable | str]]] = deque()
     for item in items:
@@ -261,9 +291,3 @@ def _image(batch: _Batch, row: int) -> Image | str:
     if file.key not in batch.decoded:  # its score went from the store since decoding began: somebody pruned it
         return decode(file)
     return batch.decoded[file.key].result()
-
-
-def _write(folder: ScoreFolder, batch: _Batch, columns: Mapping[str, Sequence[StoredScore]]) -> None:
-    for row, (item, file) in enumerate(zip(batch.items, batch.files, strict=True)):
-        key = file.key if isinstance(file, Readable) else None
-        folder.append(item, key, {name: column[row] for name, column in columns.items()})

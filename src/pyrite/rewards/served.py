@@ -10,7 +10,7 @@ took and how often it was tried is in the audit file alone.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class ServedReward:
         read: from reply to score.
         names: of the details that `read` gives.
     """
+
+    is_elsewhere: ClassVar[bool] = True
+    """Another machine computes it: the caller may compute other rewards meanwhile."""
 
     card: RewardCard
     judge: JudgeClient

@@ -17,11 +17,19 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the interval around it; NaN where there are no data, or for the ends, nothing to resample."""
+    """An estimate and the interval around it; NaN where there are no data, or for the ends, nothing to resample.
+
+    Args:
+        estimate: from all rows.
+        low: lower end.
+        high: upper end.
+        reason: why something is NaN, where whoever made it says so.
+    """
 
     estimate: float
     low: float
     high: float
+    reason: str = ""
 
 
 def resample_weights(num_clusters: int, num_resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "B C"]:

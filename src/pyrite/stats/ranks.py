@@ -15,6 +15,27 @@ def spearman(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> float:
     return np.nan if pairs is None else pearson(rankdata(pairs[0]), rankdata(pairs[1]))
 
 
+def spearman_rows(x: Float[np.ndarray, "N M"], y: Float[np.ndarray, "N M"]) -> Float[np.ndarray, " N"]:
+    """`spearman` of each row of x with the same row of y, all rows at once."""
+    from scipy.stats import rankdata
+
+    known = np.isfinite(x) & np.isfinite(y)
+    num_N = known.sum(axis=1)
+    centred = []
+    for values in (x, y):
+        ranks = rankdata(np.where(known, values, np.nan), axis=1, nan_policy="omit")
+        ranks = np.where(known, ranks, 0.0)
+        mean_N = ranks.sum(axis=1) / np.maximum(num_N, 1)
+        centred.append(np.where(known, ranks - mean_N[:, None], 0.0))
+    one, two = centred
+    spread_N = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    is_defined = (num_N >= 3) & (spread_N > 0)
+    found: Float[np.ndarray, " N"] = np.where(
+        is_defined, (one * two).sum(axis=1) / np.where(is_defined, spread_N, 1.0), np.nan
+    )
+    return found
+
+
 def pearson(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> float:
     """Pearson's correlation in [-1, 1]: agreement up to shift and positive scale.
 

@@ -43,6 +43,7 @@ class Chart:
         key: (symbol, label, colour) of each series; written as text above the figure, where it can wrap on a phone.
         caption: what to look for.
         height: in CSS pixels.
+        min_width: in CSS pixels; on a narrower screen the figure scrolls sideways instead of shrinking.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Chart:
     caption: str
     height: int = 360
     key: tuple[tuple[str, str, str], ...] = ()
+    min_width: int = 0
 
 
 @dataclass(frozen=True)

@@ -97,19 +97,27 @@ def write_report(
     return out
 
 
-def render(context: dict[str, Any]) -> str:
-    """The page: everything from the runs is escaped, and only our own two scripts may run."""
+def render(context: dict[str, Any], template: str = "template.html.j2") -> str:
+    """The page: everything in `context` is escaped, and only our own two scripts may run.
+
+    Args:
+        context: what the template shows, and `quiet_cells`, the texts of table cells that are no numbers.
+        template: a file of this package.
+    """
     import jinja2
     import plotly.offline
 
     plotly_js, draw_js = plotly.offline.get_plotlyjs(), _resource("draw.js")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["figure_json"] = figure_json
     environment.filters["number"] = tables.number
-    template = environment.from_string(_resource("template.html.j2"))
-    return template.render(
+    return environment.get_template(template).render(
         context,
         style=_resource("style.css"),
         plotly=plotly_js,

@@ -55,6 +55,11 @@ def inline(folder: Path, name: str) -> Picture:
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         return Picture("", "path leads out of the run folder")
+    return thumbnail(path)
+
+
+def thumbnail(path: Path) -> Picture:
+    """An image file as a data URL, like `inline`; whoever names the file answers for showing it."""
     try:
         with Image.open(path) as opened:
             opened.draft("RGB", (2 * LARGEST_SIDE_PX, 2 * LARGEST_SIDE_PX))
