@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from pyrite.cli.listing import Kind, registry_of
 from pyrite.cli.main import app, exit_code
 from pyrite.core.errors import CheckpointError, PyriteError, RecipeError, RunFolderError, UnknownNameError
+from pyrite.core.registry import Registry
 
 
 @pytest.fixture
@@ -39,7 +40,10 @@ def test_list_as_json_gives_one_object_per_line(runner: CliRunner) -> None:
     assert all(row.keys() == {"kind", "name", "summary", "package"} and row["kind"] == "reward" for row in rows)
 
 
-def test_a_kind_without_members_says_so_and_prints_no_result(runner: CliRunner) -> None:
+def test_a_kind_without_members_says_so_and_prints_no_result(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrite.cli.listing.registry_of", lambda kind: Registry("benchmark", {}, "pyrite.none"))
     done = runner.invoke(app, ["list", "benchmarks"])
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no benchmarks are registered\n")
 

@@ -60,7 +60,10 @@ def optimise(
         typer.echo(f"left out: {where}: {why}", err=True)
     with open_store(cache) as store, _bar() as told:
         judge = load_judge(resolved.judge.name, store, resolved.judge.options)
-        done = search(resolved, data, judge, out, told)
+        try:
+            done = search(resolved, data, judge, out, told)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"stopped; what was asked is kept, the same command continues {out}") from stop
     page = write_lineage(out, out / PAGE)
     if done.was_finished:
         typer.echo(f"{out} was finished already; nothing was asked.", err=True)

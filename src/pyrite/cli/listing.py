@@ -40,8 +40,6 @@ def list_members(
 
 def registry_of(kind: Kind) -> "Registry":
     """The table of all members of a kind."""
-    from pyrite.core.registry import Registry
-
     match kind:
         case Kind.rewards:
             from pyrite.rewards.catalogue import REWARDS
@@ -56,7 +54,9 @@ def registry_of(kind: Kind) -> "Registry":
 
             return MITIGATIONS
         case Kind.benchmarks:
-            return Registry("benchmark", {}, "pyrite.benchmarks")
+            from pyrite.evaluation.benchmarks.catalogue import BENCHMARKS
+
+            return BENCHMARKS
 
 
 def _print_json(registry: "Registry") -> None:

@@ -13,7 +13,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pyrite.cli import audit, bench, cache, demo, doctor, generate, judge, listing, score, serve, train, weights, world
+from pyrite.cli import (
+    audit,
+    bench,
+    cache,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    judge,
+    listing,
+    score,
+    serve,
+    train,
+    weights,
+    world,
+)
 from pyrite.core.errors import PyriteError
 
 EXIT_USAGE = 2
@@ -73,6 +88,7 @@ app.command("demo")(demo.demo)
 app.command("list")(listing.list_members)
 app.command("score")(score.score)
 app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from pyrite.records.store import ScoreStore
 
 BATCH_SIZE = 64
+
+
+class Engine(StrEnum):
+    """What the rewards run in."""
+
+    PLAIN = "plain"
+    RAY = "ray"
+
+
 _MOST_REASONS = 10
 
 
@@ -41,6 +52,17 @@ def score(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Keep scores in the folder of the results only.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="plain: in this process. ray: in workers of Ray, here or on many machines.")
+    ] = Engine.PLAIN,
+    workers: Annotated[int, typer.Option(min=1, help="With --engine ray: workers, each with every reward.")] = 2,
+    ray_address: Annotated[
+        str, typer.Option(help="With --engine ray: a cluster, such as auto; workers on this machine if left out.")
+    ] = "",
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help="With --engine ray: accelerators per worker; 0.5 lets two share one.")
+    ] = 0,
+    worker_cpus: Annotated[float, typer.Option(min=0, help="With --engine ray: processors of Ray's per worker.")] = 1,
     explain: Annotated[
         Path | None, typer.Option(help="Folder for a page of the images with the boxes that detectors found drawn in.")
     ] = None,
@@ -52,14 +74,17 @@ def score(
 
     Examples: `pyrite score photos --rewards artifact-pocket --prompt "a red cube"`,
     `pyrite score samples.jsonl --rewards "hps-pocket,pickscore-pocket" --json`,
-    `pyrite score samples.jsonl --rewards gdino --explain boxes`
+    `pyrite score samples.jsonl --rewards gdino --explain boxes`,
+    `pyrite score samples.parquet --rewards hps-pocket --engine ray --workers 4`
     """
     from pyrite.evaluation.image_sets import open_image_set
     from pyrite.evaluation.score_folder import PROGRESS, SAMPLES
     from pyrite.evaluation.score_images import plan_scores, score_images
 
     image_set = open_image_set(images, layout=layout, prompt=prompt, limit=limit)
-    panel = load_panel(rewards, device=device, dtype=dtype, batch_size=batch_size)
+    load = partial(load_panel, rewards, device=device, dtype=dtype, batch_size=batch_size)
+    # A head that only hands out work need not hold the models.
+    panel = load() if engine is Engine.PLAIN or dry_run or explain is not None else {}
     drawn = _explaining(panel) if explain is not None else {}
     folder = out or images.absolute().with_name(f"{images.absolute().name}.scores")
     if dry_run:
@@ -67,8 +92,20 @@ def score(
             plans = plan_scores(image_set, panel, known, progress=progress)
         _print_plans(plans, panel, as_json=as_json)
         return
-    with open_store(cache, is_wanted=not no_cache) as store, progress_bar() as progress:
-        done = score_images(image_set, panel, folder, store=store, batch_size=batch_size, progress=progress)
+    if engine is Engine.RAY:
+        from pyrite.evaluation.ray_cluster import Cluster
+        from pyrite.evaluation.ray_engine import score_on_ray
+        from pyrite.records.store import default_store_path
+
+        cluster = Cluster(workers, address=ray_address, gpus=worker_gpus, cpus=worker_cpus)
+        kept = None if no_cache else cache or default_store_path()
+        with progress_bar() as progress:
+            done = score_on_ray(
+                image_set, load, folder, store=kept, cluster=cluster, batch_size=batch_size, progress=progress
+            )
+    else:
+        with open_store(cache, is_wanted=not no_cache) as store, progress_bar() as progress:
+            done = score_images(image_set, panel, folder, store=store, batch_size=batch_size, progress=progress)
     if as_json:
         with (folder / SAMPLES).open(encoding="utf-8") as rows:
             for row in rows:

@@ -5,6 +5,7 @@ id-prompt   ID7_a_red_cube_4.jpg: as ArtifactReward's generate_inference.py: bla
             ends after 100 characters, images count from 1. What no file name can hold ("/", NUL, more than 255
             bytes) becomes an underscore or is cut; the reference fails there.
 geneval     00012/samples/00003.png beside 00012/metadata.jsonl, as GenEval's diffusers_generate.py
+wise        12.png: the id of the prompt, as WISE's scripts read it; further images are 12_2.png, 12_3.png
 """
 
 import re
@@ -17,6 +18,7 @@ from pyrite.records.prompt_files import PromptRow
 _PROMPT_CHARACTERS = 100
 _FILE_NAME_BYTES = 255  # of ext4, XFS, APFS and most others
 _ID_IN_NAME = re.compile(r"[^_/\0]{1,100}")
+_NAMED_BY_ID = {"id-prompt": "ID{id}_{prompt}_{n}", "wise": "{id}_{n}"}
 _MOST_LISTED = 20
 
 
@@ -50,10 +52,15 @@ def _geneval(row: PromptRow, position: int, n: int) -> str:
     return f"{position:05d}/samples/{n:05d}"
 
 
+def _wise(row: PromptRow, position: int, n: int) -> str:
+    return row.prompt.id + (f"_{n + 1}" if n else "")
+
+
 LAYOUTS: Mapping[str, GenerationLayout] = {
     "plain": GenerationLayout(_plain),
     "id-prompt": GenerationLayout(_id_prompt, format="jpeg"),
     "geneval": GenerationLayout(_geneval, has_metadata=True),
+    "wise": GenerationLayout(_wise),
 }
 
 
@@ -63,11 +70,12 @@ def refuse_unfit_ids(layout: str, rows: Sequence[PromptRow]) -> None:
     Raises:
         PromptFileError: some cannot; all of them are named.
     """
-    unfit = [row.prompt.id for row in rows if not _ID_IN_NAME.fullmatch(row.prompt.id)] if layout == "id-prompt" else []
-    if unfit:
+    if layout not in _NAMED_BY_ID:
+        return
+    if unfit := [row.prompt.id for row in rows if not _ID_IN_NAME.fullmatch(row.prompt.id)]:
         listed = ", ".join(f"'{name[:40]}'" for name in unfit[:_MOST_LISTED])
         raise PromptFileError(
-            f"{len(unfit)} ids cannot stand in a file name ID{{id}}_{{prompt}}_{{n}}, where an id ends at the first "
+            f"{len(unfit)} ids cannot stand in a file name {_NAMED_BY_ID[layout]}, where an id ends at the first "
             f"underscore: {listed}. Use ids without '_' and '/', at most 100 characters long, or choose another "
             "--layout."
         )

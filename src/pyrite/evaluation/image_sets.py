@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyrite.core.errors import ImageSetError
 from pyrite.core.types import Prompt
@@ -84,6 +84,24 @@ class ImageSet:
             yield item if item.prompt.text else replace(item, prompt=fallback)
 
 
+class Items(Protocol):
+    """What can be gone through like an `ImageSet`, such as a part of one."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """Name of its layout."""
+        ...
+
+    def items(self, *, with_bytes: bool = True) -> Iterator[Item]:
+        """See `ImageSet.items`."""
+        ...
+
+
 def open_image_set(path: Path, *, layout: str | None = None, prompt: str = "", limit: int | None = None) -> ImageSet:
     """The set at a path, in the layout given or found.
 
@@ -102,7 +120,7 @@ def open_image_set(path: Path, *, layout: str | None = None, prompt: str = "", l
     return ImageSet(path, layout or find_layout(path), prompt, limit)
 
 
-def survey(images: ImageSet) -> int:
+def survey(images: Items) -> int:
     """Go through a set once, without its images, and count it.
 
     Raises:
@@ -143,6 +161,12 @@ def find_layout(path: Path) -> str:
         return "generated"
     if any(_GENEVAL_FOLDER.fullmatch(file.parent.name) for file in path.glob("*/metadata.jsonl")):
         return "geneval"
+    below = [file.parent for file in path.glob("*/*/metadata.jsonl")]
+    if trees := sorted({folder.parent for folder in below if _GENEVAL_FOLDER.fullmatch(folder.name)}):
+        raise ImageSetError(
+            f"{path} is no tree of GenEval's, but {trees[0]} in it is one: read from here, its images would pass for "
+            "those of other prompts. Give that folder, or, to leave prompts out, --layout folder."
+        )
     named = [_ID_PROMPT.fullmatch(file.stem) is not None for file in _image_files(path)]
     if any(named) and not all(named):
         raise ImageSetError(

@@ -19,8 +19,8 @@ from typing import Any
 
 from pyrite.core.protocols import Reward
 from pyrite.core.types import Image
-from pyrite.evaluation.image_sets import ImageSet, Item, survey
-from pyrite.evaluation.score_folder import PROGRESS, ScoreFolder, open_score_folder
+from pyrite.evaluation.image_sets import ImageSet, Item, Items, survey
+from pyrite.evaluation.score_folder import PROGRESS, open_score_folder
 from pyrite.records.image_files import MAX_PIXELS, Readable, bombs_are_errors, decode, read_image_file
 from pyrite.records.store import Pair, ScoreStore, StoredScore
 from pyrite.records.stored import Stored, prompt_key
@@ -88,7 +88,7 @@ class _Batch:
 
 
 def score_images(
-    images: ImageSet,
+    images: Items,
     rewards: Mapping[str, Reward],
     out: Path,
     *,

@@ -61,13 +61,14 @@ class GDinoReward:
 
     def score(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> Scores:
         """Score image i for prompt i, of which `nouns`, `task_type`, `spatial_info` and `numeracy_info` are read."""
-        return self._look(images, prompts)[0]
+        return self.look(images, prompts)[0]
 
     def explain(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> list[list[Detection]]:
         """What the score of each image was made of: every box above the threshold; none where it is unscored."""
-        return self._look(images, prompts)[1]
+        return self.look(images, prompts)[1]
 
-    def _look(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> tuple[Scores, list[list[Detection]]]:
+    def look(self, images: Sequence[Image], prompts: Sequence[Prompt]) -> tuple[Scores, list[list[Detection]]]:
+        """What `score` and `explain` say, from looking once."""
         check_pairs(images, prompts)
         num = len(images)
         values: FloatArray = np.full(num, np.nan)

@@ -106,7 +106,7 @@ class Call:
         self.slots = slots
         self.stop = ""
         """Why all were stopped; empty while nothing was."""
-        self.sampling = {name: value for name, value in config.scoring_options.items() if name != "model"}
+        self.sampling = config.sampling
         self._tasks: list[asyncio.Task[Outcome]] = []
         self._audit = _open_audit(config)
 

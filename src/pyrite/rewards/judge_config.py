@@ -57,6 +57,9 @@ class JudgeConfig(BaseModel):
     repetition_penalty: float | None = Field(default=None, gt=0)
     """Of the generation, for servers that know one (vLLM, SGLang); None leaves it to the server, and vLLM takes it from
     the generation_config.json beside the weights."""
+    thinking: bool | None = None
+    """Whether a model that can think aloud does so, for servers that know chat templates (vLLM, SGLang); None leaves it
+    to the server."""
     usd_per_million_input: float | None = Field(default=None, ge=0)
     """Price of a million tokens of question; with the other one, each score has its cost in the details."""
     usd_per_million_output: float | None = Field(default=None, ge=0)
@@ -100,8 +103,16 @@ class JudgeConfig(BaseModel):
     @property
     def scoring_options(self) -> dict[str, str | int | float]:
         """Those of the settings that change replies, as far as they are set."""
-        names = ("model", "temperature", "top_p", "seed", "repetition_penalty")
+        names = ("model", "temperature", "top_p", "seed", "repetition_penalty", "thinking")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The same without the model, as keys of a request."""
+        found: dict[str, Any] = {name: value for name, value in self.scoring_options.items() if name != "model"}
+        if (thinking := found.pop("thinking", None)) is not None:
+            found["chat_template_kwargs"] = {"enable_thinking": thinking}
+        return found
 
     def cost_usd(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Price of one request; NaN if tokens or prices are unknown."""

@@ -4,9 +4,10 @@ The question is UnifiedReward's for pairs. A preference that turns round with th
 verdict: the pair is unscored, and how often it happens is reported beside the preferences.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,21 @@ class Preferences:
         shown_first_frac: of all answers that preferred an image, the share that preferred the one shown first: 0.5
             without a bias of position; NaN without such an answer.
         turned_frac: of the pairs answered in both orders, the share whose answers contradict each other; NaN without.
+        answers: row -> with the first image shown first and with the second one: 1 if the image shown first is better,
+            0 for the other, 0.5 for neither, None for no verdict; of the rows that were asked about.
+        replies: row -> the judge's words in both orders; of the rows that were answered in both.
+        transient: those of the rows without a value where the machine or the network failed: ask again.
+        stop: why the judge gave up; empty if it did not.
     """
 
     values: FloatArray
     reasons: Mapping[int, str]
     shown_first_frac: float
     turned_frac: float
+    answers: Mapping[int, tuple[float | None, float | None]] = field(default_factory=dict)
+    replies: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    transient: frozenset[int] = frozenset()
+    stop: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,12 +81,37 @@ class PairwiseJudge:
     judge: JudgeClient
     settings: Settings
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that changes what it says, in JSON's types."""
+        question = hashlib.sha256(QUESTION.encode()).hexdigest()[:16]
+        config = self.judge.config
+        return {
+            "name": NAME,
+            "weights": config.weights_name,
+            "question": question,
+            **config.scoring_options,
+            **self.settings._asdict(),
+        }
+
+    @property
+    def at_once(self) -> int:
+        """How many questions may be on their way at the same time."""
+        return self.judge.config.concurrency
+
     def compare(self, first: Sequence[Image], second: Sequence[Image], prompts: Sequence[Prompt]) -> Preferences:
         """Compare image i of both for prompt i; two requests per pair.
 
         Raises:
             RewardError: the judge refuses everybody, or fails too often; what it had said is in the audit file.
         """
+        found = self.hear(first, second, prompts)
+        if found.stop:
+            raise RewardError(f"the comparison has stopped: {found.stop}, then compare again.")
+        return found
+
+    def hear(self, first: Sequence[Image], second: Sequence[Image], prompts: Sequence[Prompt]) -> Preferences:
+        """As `compare`, but a judge that gives up brings what it had said, and says why in `stop`."""
         check_pairs(first, prompts)
         check_pairs(second, prompts)
         reasons: dict[int, str] = {}
@@ -88,8 +123,6 @@ class PairwiseJudge:
             else:
                 queries[row] = found
         asked = self.judge.ask([query for both in queries.values() for query in both])
-        if asked.stop:
-            raise RewardError(f"the comparison has stopped: {asked.stop}, then compare again.")
         heard = dict(zip(queries, zip(asked.outcomes[::2], asked.outcomes[1::2], strict=True), strict=True))
         answers = {row: (_heard(one), _heard(other)) for row, (one, other) in heard.items()}
         values = np.full(len(first), np.nan)
@@ -99,7 +132,19 @@ class PairwiseJudge:
                 reasons[row] = result
             else:
                 values[row] = result
-        return Preferences(values, reasons, *_bias(list(answers.values())))
+        return Preferences(
+            values,
+            reasons,
+            *_bias(list(answers.values())),
+            answers={row: (_verdict(one), _verdict(other)) for row, (one, other) in answers.items()},
+            replies={
+                row: (self.judge.config.redacted(one.said.text), self.judge.config.redacted(other.said.text))
+                for row, (one, other) in heard.items()
+                if not isinstance(one, Failed) and not isinstance(other, Failed)
+            },
+            transient=frozenset(row for row, both in heard.items() if any(isinstance(one, Failed) for one in both)),
+            stop=asked.stop,
+        )
 
     def _both_orders(self, one: Image, other: Image, caption: str) -> tuple[Query, Query] | str:
         if why := markup_in(caption):
@@ -140,6 +185,10 @@ def load_pairwise_judge(
 def _heard(outcome: Outcome) -> float | str:
     """1 if the image shown first is better, 0 for the other, 0.5 for neither; or why that is open."""
     return outcome.reason if isinstance(outcome, Failed) else read_preference(outcome.said.reply)
+
+
+def _verdict(answer: float | str) -> float | None:
+    return None if isinstance(answer, str) else answer
 
 
 def _agreed(as_given: float | str, swapped: float | str) -> float | str:

@@ -61,15 +61,22 @@ class Query:
         parts: text and pictures of the user's turn, in order.
         settings: of the reply.
         about: the caption it is about, for the audit.
+        system: of the turn before the user's; empty for none.
     """
 
     parts: tuple[str | Shown, ...]
     settings: Settings
     about: str = field(default="", compare=False)
+    system: str = ""
 
     def number(self, sampling: Mapping[str, Any]) -> int:
         """A number of 52 bits that stands for question, pictures and sampling; a float holds it exactly."""
-        facts = [[part if isinstance(part, str) else [part.key] for part in self.parts], self.settings, dict(sampling)]
+        facts: list[Any] = [
+            [part if isinstance(part, str) else [part.key] for part in self.parts],
+            self.settings,
+            dict(sampling),
+        ]
+        facts += [self.system] * bool(self.system)
         return int.from_bytes(hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()[:8], "big") >> 12
 
     def body(self, model: str, sampling: Mapping[str, Any]) -> bytes:
@@ -81,9 +88,10 @@ class Query:
         """
         content = [_part(part, self.settings.transport) for part in self.parts]
         wants = {"logprobs": True, "top_logprobs": self.settings.top_logprobs} if self.settings.top_logprobs else {}
-        turn = {"role": "user", "content": content}
+        turns: list[dict[str, Any]] = [{"role": "system", "content": self.system}] * bool(self.system)
+        turns.append({"role": "user", "content": content})
         limit = {"max_tokens": self.settings.max_tokens, "stream": False}
-        return json.dumps({"model": model, "messages": [turn], **limit, **sampling, **wants}).encode()
+        return json.dumps({"model": model, "messages": turns, **limit, **sampling, **wants}).encode()
 
     @property
     def image_keys(self) -> Sequence[str]:

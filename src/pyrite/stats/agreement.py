@@ -13,8 +13,8 @@ def exact_agreement(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> f
 def weighted_kappa(x: Float[np.ndarray, " N"], y: Float[np.ndarray, " N"]) -> float:
     """Cohen's kappa with linear weights: 1 for full agreement, 0 for that of two raters who mark at random.
 
-    1 - Σ|x_i - y_i| / N over the mean of |x_i - y_j| over all pairs (Cohen 1968, *Psychological Bulletin* 70). For marks
-    0 and 1 it is the plain kappa (Cohen 1960).
+    1 - Σ|x_i - y_i| / N over the mean of |x_i - y_j| over all pairs (Cohen 1968, *Psychological Bulletin* 70). For
+    marks 0 and 1 it is the plain kappa (Cohen 1960).
 
     Items that are NaN in either are left out; NaN without an item, or where both give every item the same mark.
     """

@@ -8,10 +8,10 @@ from examples.simulated.server import SimulatedJudge, served
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_set(tmp_path_factory.mktemp("set"), 24, seed=1)
+    return write_set(tmp_path_factory.mktemp("set"), 24, seed=4)
 
 
 @pytest.fixture
 def simulated(small_set: Path) -> Iterator[SimulatedJudge]:
-    with served(SimulatedJudge(small_set, seed=1)) as judge:
+    with served(SimulatedJudge(small_set, seed=4)) as judge:
         yield judge

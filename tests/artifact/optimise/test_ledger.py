@@ -41,3 +41,6 @@ def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
     (tmp_path / "l.jsonl").write_text('nonsense\n{"key": "a"}\n')
     with pytest.raises(RunFolderError, match="line 1"):
         Ledger(tmp_path / "l.jsonl")
+    (tmp_path / "l.jsonl").write_text('{"key": "a"}\n{"kay": "a"}\n')
+    with pytest.raises(RunFolderError, match=r"line 2 .* which request it answers"):
+        Ledger(tmp_path / "l.jsonl")

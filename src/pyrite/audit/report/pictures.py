@@ -58,18 +58,18 @@ def inline(folder: Path, name: str) -> Picture:
     return thumbnail(path)
 
 
-def thumbnail(path: Path) -> Picture:
+def thumbnail(path: Path, largest_px: int = LARGEST_SIDE_PX) -> Picture:
     """An image file as a data URL, like `inline`; whoever names the file answers for showing it."""
     try:
         with Image.open(path) as opened:
-            opened.draft("RGB", (2 * LARGEST_SIDE_PX, 2 * LARGEST_SIDE_PX))
+            opened.draft("RGB", (2 * largest_px, 2 * largest_px))
             image = opened.convert("RGB")
     except FileNotFoundError:
         return Picture("", "file is missing")
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Picture("", "cannot be read")
     if max(image.size) > NATIVE_SIDE_PX:
-        image.thumbnail((LARGEST_SIDE_PX, LARGEST_SIDE_PX), Image.Resampling.LANCZOS)
+        image.thumbnail((largest_px, largest_px), Image.Resampling.LANCZOS)
         image = image.quantize(256)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)

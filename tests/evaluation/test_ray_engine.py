@@ -1,0 +1,132 @@
+"""Scoring on a local Ray with two workers: the files of the plain path, whatever dies on the way."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.evaluation.scored import make_folder
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'pyrite[ray]'")
+
+ROOT = Path(__file__).parents[2]
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+EQUAL = {"samples.jsonl": True, "results.json": True, "scores.parquet": True}
+
+
+# The one that comes first waits for all scenes: 2.5 minutes on two cores with a load of 15.
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What every scene of ray_parts.py came to; one Ray for all, because it takes seconds to start.
+
+    Where several processes share the suite, the first one that gets here runs the scenes and the others read of them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    answer = shared / "ray-scenes.json"
+    with (shared / "ray-scenes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answer.exists():
+            answer.write_text(_run_scenes(tmp_path_factory.mktemp("ray")))
+    found: dict[str, Any] = json.loads(answer.read_text())
+    return found
+
+
+def _run_scenes(root: Path) -> str:
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.evaluation.ray_parts", str(root)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("scene", ["equal", "parquet"], ids=["files", "images in the file"])
+def test_the_files_are_those_of_the_plain_path_byte_for_byte(told: dict[str, Any], scene: str) -> None:
+    assert told[scene]["equal"] == EQUAL
+    assert told[scene]["asked_alike"]
+    assert told[scene]["num_asked"][0] == told[scene]["num_asked"][1]
+    assert told[scene]["left"] == [".pyrite-score", "progress.sqlite", *sorted(EQUAL)]
+
+
+def test_no_image_is_asked_about_twice(told: dict[str, Any]) -> None:
+    assert told["equal"]["asked_once"]
+
+
+def test_the_same_call_again_asks_nobody(told: dict[str, Any]) -> None:
+    assert told["again"] == {"num_asked": {"bright": 0, "drawn": 0, "detailed": 0}, "asked_more": False}
+
+
+def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_scored_twice(told: dict[str, Any]) -> None:
+    assert told["killed"] == {"deaths": 1, "equal": EQUAL, "num_asked": 50, "num_distinct": 50}
+
+
+def test_a_reward_that_raises_stops_the_run_in_its_own_words_and_the_same_call_continues(told: dict[str, Any]) -> None:
+    found = told["resumed"]
+    assert found["message"][:2] == [
+        "RewardError", "the model's server is gone. Start it, then give the same command again.",
+    ]  # fmt: skip
+    assert 0 < found["before"] < 50
+    assert (found["num_asked"], found["num_distinct"], found["equal"]) == (50, 50, EQUAL)
+
+
+def test_an_image_that_kills_every_worker_is_named_and_not_tried_for_ever(told: dict[str, Any]) -> None:
+    kind, message, left = told["deadly"]
+    assert kind == "RewardError"
+    assert "3 workers came to their end, one after the other, over the images from '048.png' to 'zz.png'" in message
+    assert left == "['.pyrite-score', 'progress.sqlite']"  # no units, and the store is closed
+
+
+def test_other_weights_on_another_machine_are_refused(told: dict[str, Any]) -> None:
+    kind, message, _ = told["differing"]
+    assert kind == "RewardError"
+    assert "would score with other models than the one that was asked first (bright: revision is" in message
+
+
+def test_a_store_that_cannot_be_opened_says_so_as_on_the_plain_path(told: dict[str, Any]) -> None:
+    kind, message, _ = told["store"]
+    assert kind == "StoreError"
+    assert "damaged.sqlite" in message
+    assert "--cache FILE" in message
+
+
+def test_ray_listens_on_the_loopback_address_alone_and_tells_nobody_anything(told: dict[str, Any]) -> None:
+    assert told["network"]["num_processes"] > 3
+    assert told["network"]["addresses"]
+    assert set(told["network"]["addresses"]) <= LOOPBACK
+    assert told["network"]["usage"] == ["RAY_USAGE_STATS_ENABLED=0"]
+
+
+def test_a_cluster_that_is_not_there_is_said_to_be() -> None:
+    script = (
+        "from pyrite.evaluation.ray_cluster import Cluster, open_cluster\n"
+        "with open_cluster(Cluster(1, address='127.0.0.1:9')): pass\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "RunFolderError: there is no Ray cluster at '127.0.0.1:9' ([Errno 111] Connection refused)" in done.stderr
+
+
+def test_the_command_gives_the_files_of_the_plain_one(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", 20)
+    command = [str(Path(sys.executable).with_name("pyrite")), "score", str(folder), "--rewards", "sharpness,saturation"]
+    said = []
+    for engine in ("plain", "ray"):
+        more = ["--engine", engine, "--cache", str(tmp_path / f"{engine}.sqlite"), "--out", str(tmp_path / engine)]
+        done = subprocess.run([*command, *more, "--json", "--batch-size", "8"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert len(said[0].splitlines()) == 20
+    for name in EQUAL:
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
