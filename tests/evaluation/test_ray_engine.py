@@ -1,6 +1,7 @@
 """Scoring on a local Ray with two workers: the files of the plain path, whatever dies on the way."""
 
 import fcntl
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 from tests.evaluation.scored import make_folder
+from typer.testing import CliRunner
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'pyrite[ray]'")
+from pyrite.cli.main import app
+
+NO_RAY = "" if importlib.util.find_spec("ray") else "Ray is not installed: pip install 'pyrite[ray]'"
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -28,6 +32,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     Where several processes share the suite, the first one that gets here runs the scenes and the others read of them.
     """
+    if NO_RAY:
+        pytest.skip(NO_RAY)
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     answer = shared / "ray-scenes.json"
@@ -108,6 +114,7 @@ def test_ray_listens_on_the_loopback_address_alone_and_tells_nobody_anything(tol
     assert told["network"]["usage"] == ["RAY_USAGE_STATS_ENABLED=0"]
 
 
+@pytest.mark.skipif(bool(NO_RAY), reason=NO_RAY)
 def test_a_cluster_that_is_not_there_is_said_to_be() -> None:
     script = (
         "from pyrite.evaluation.ray_cluster import Cluster, open_cluster\n"
@@ -117,6 +124,7 @@ def test_a_cluster_that_is_not_there_is_said_to_be() -> None:
     assert "RunFolderError: there is no Ray cluster at '127.0.0.1:9' ([Errno 111] Connection refused)" in done.stderr
 
 
+@pytest.mark.skipif(bool(NO_RAY), reason=NO_RAY)
 def test_the_command_gives_the_files_of_the_plain_one(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "images", 20)
     command = [str(Path(sys.executable).with_name("pyrite")), "score", str(folder), "--rewards", "sharpness,saturation"]
@@ -130,3 +138,21 @@ def test_the_command_gives_the_files_of_the_plain_one(tmp_path: Path) -> None:
     assert len(said[0].splitlines()) == 20
     for name in EQUAL:
         assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
+
+
+def test_options_of_ray_without_ray_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", 1)
+    done = CliRunner().invoke(app, ["score", str(folder), "--rewards", "sharpness", "--worker-gpus", "1"])
+    assert done.exit_code == 2
+    assert "Add --engine ray, or leave them out" in done.stderr
+
+
+def test_without_ray_the_command_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_folder(tmp_path / "images", 1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_BACKEND_LOG_LEVEL"):
+        monkeypatch.setenv(name, "")  # put back what the command sets
+    done = CliRunner().invoke(app, ["score", str(folder), "--rewards", "sharpness", "--engine", "ray", "--no-cache"])
+    assert done.exit_code == 3
+    assert "needs 'ray', which is not installed, on this machine and on every other one" in done.stderr
+    assert "pip install 'pyrite[ray]'" in done.stderr

@@ -132,7 +132,7 @@ def _print_tables(found: dict[str, Any]) -> None:
         typer.echo(f"{gpu['name']} with {readable_size(gpu['memory_bytes'])}")
     if not found["accelerators"]:
         typer.echo("no accelerator that torch can use")
-    table = Table(Column("reward", no_wrap=True), "weights", "in float32", "in bfloat16", "fit")
+    table = Table(Column("model", no_wrap=True), "weights", "in float32", "in bfloat16", "fit")
     for row in found["rewards"]:
         sizes = (readable_size(row["weights_bytes"][dtype]) for dtype in BYTES_OF)
         here = f"no {', no '.join(row['missing'])}" if row["missing"] else "here"

@@ -77,10 +77,16 @@ def score(
     `pyrite score samples.jsonl --rewards gdino --explain boxes`,
     `pyrite score samples.parquet --rewards hps-pocket --engine ray --workers 4`
     """
+    from pyrite.core.errors import RecipeError
     from pyrite.evaluation.image_sets import open_image_set
     from pyrite.evaluation.score_folder import PROGRESS, SAMPLES
     from pyrite.evaluation.score_images import plan_scores, score_images
 
+    if engine is Engine.PLAIN and (ray_address or worker_gpus):
+        raise RecipeError(
+            "--ray-address and --worker-gpus say how Ray works, and without --engine ray the rewards run in this "
+            "process alone. Add --engine ray, or leave them out."
+        )
     image_set = open_image_set(images, layout=layout, prompt=prompt, limit=limit)
     load = partial(load_panel, rewards, device=device, dtype=dtype, batch_size=batch_size)
     # A head that only hands out work need not hold the models.

@@ -35,7 +35,7 @@ def list_weights(as_json: Json = False) -> None:
 
     from pyrite.records.published import published, published_names, readable_size
 
-    table = Table("reward", "part", "size", "licence", "from", "here", box=box.SIMPLE)
+    table = Table("model", "part", "size", "licence", "from", "here", box=box.SIMPLE)
     for name in published_names():
         for role, part in published(name).items():
             path = present(name, role)

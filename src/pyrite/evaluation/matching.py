@@ -128,7 +128,7 @@ def match(a: Items, b: Items, *, rule: str = AUTO) -> Matched:
     raise ImageSetError(
         f"no image of {a.path} has a partner in {b.path} by {rule if rule != AUTO else ', '.join(RULES)}, so there is "
         f"nothing to compare: A begins with {' and '.join(some[0]) or 'nothing'}, B with "
-        f"{' and '.join(some[1]) or 'nothing'}. Give both sets the same prompt ids (the key 'prompt_id' in JSON lines), "
+        f"{' and '.join(some[1]) or 'nothing'}. Give both sets the same prompt ids ('prompt_id' in JSON lines), "
         "the same prompts, or the same file names."
     )
 

@@ -26,7 +26,7 @@ class Standing:
 
     Args:
         place: among the questions of the round.
-        worth: its objective; NaN if it has none.
+        worth: its objective, or by `ucb` how much more it has than the first question; NaN if it has none.
         num_images: on how many images.
     """
 
@@ -51,13 +51,18 @@ def allocate(config: AllocationConfig, num: int, keep: int, order: Sequence[Exam
 
 
 def interleaved(examples: Sequence[Example], rng: np.random.Generator) -> list[Example]:
-    """The examples in an order of which every beginning has about the labels of the whole, and pairs together."""
+    """The examples in an order of which every beginning has about the labels and kinds of the whole; pairs together.
+
+    A question that names one kind more is better on images of that kind alone, which may be 1 of 20: a beginning that
+    has too few of them by chance would not see it.
+    """
     groups: defaultdict[str, list[Example]] = defaultdict(list)
     for example in sorted(examples, key=lambda one: one.id):
         groups[example.group].append(example)
-    strata: defaultdict[tuple[bool, ...], list[str]] = defaultdict(list)
+    strata: defaultdict[tuple[tuple[bool, str], ...], list[str]] = defaultdict(list)
     for name, members in groups.items():
-        strata[tuple(sorted({one.has_artifact for one in members}))].append(name)
+        kinds = {(one.has_artifact, one.kind if one.has_artifact else "") for one in members}
+        strata[tuple(sorted(kinds))].append(name)
     due = []
     for names in strata.values():
         places = (rng.permutation(len(names)) + rng.random()) / len(names)
@@ -88,7 +93,10 @@ def _ucb(config: AllocationConfig, num: int, order: Sequence[Example], worth: Wo
 
     def pull(place: int) -> None:
         pulls[place] += 1
-        values[place] = worth(place, order[: pulls[place] * config.ucb_pull])
+        seen = order[: pulls[place] * config.ucb_pull]
+        # Some images are harder than others: what counts is how much better than the first one on the same images.
+        first = worth(0, seen)
+        values[place] = worth(place, seen) - (0.0 if math.isnan(first) else first)
 
     for place in range(num):
         pull(place)

@@ -30,7 +30,8 @@ class ProtegiConfig(_Section):
     """Beam search along textual gradients (arXiv:2305.03495, algorithms 1 and 2)."""
 
     rounds: int = Field(default=6, ge=1)
-    """Expansions of the beam; calls are proportional to it."""
+    """Expansions of the beam; calls are proportional to it. 8 of them with `halving` take about half of the calls of 6
+    with `full`, and reach at least as much (benchmarks/question_optimisation.md)."""
     beam: int = Field(default=4, ge=1)
     """Questions that survive a round, and that stand for election in the end."""
     minibatch: int = Field(default=60, ge=1)
@@ -62,9 +63,9 @@ class GepaConfig(_Section):
 class AllocationConfig(_Section):
     """How the judge's calls of a round are shared among its questions; ProTeGi only."""
 
-    method: Literal["ucb", "halving", "full"] = "ucb"
-    """`ucb`: the most promising one is judged on a few more images, again and again. `halving`: all are judged on few
-    images, the better half on twice as many, and so on. `full`: every question on every training image, as the
+    method: Literal["halving", "ucb", "full"] = "halving"
+    """`halving`: all are judged on few images, the better half on twice as many, and so on. `ucb`: the most promising
+    one is judged on a few more images, again and again. `full`: every question on every training image, as the
     reference. Measured in benchmarks/question_optimisation.md."""
     first_share: _Share = 0.125
     """halving: share of the training images on the first rung; the share doubles from rung to rung."""
@@ -72,7 +73,7 @@ class AllocationConfig(_Section):
     """halving: share of the training images on the last rung, on which the beam is chosen."""
     ucb_pull: int = Field(default=12, ge=2)
     """ucb: images a question is judged on each time it is picked."""
-    ucb_share: _Share = 0.3
+    ucb_share: _Share = 0.4
     """ucb: calls of a round, as a share of what `full` would need."""
     ucb_c: float = Field(default=1.0, ge=0)
     """ucb: weight of the bonus for having been judged on few images; 0 only exploits."""

@@ -30,6 +30,7 @@ from pyrite.records.config import config_differences
 from pyrite.records.environment import describe_environment
 from pyrite.records.jsonl import teaching_os_errors, write_atomically, write_json
 from pyrite.records.recipe_file import parse_yaml, to_yaml
+from pyrite.records.stored import file_key
 
 CONFIG, RESULTS, QUESTION = "config.yaml", "results.json", "question.txt"
 ANSWERS, REPLIES, ROUNDS, QUESTIONS, IMAGES = (
@@ -65,8 +66,16 @@ def claim(path: Path, config: OptimiseConfig, examples: Sequence[Example], stack
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """A hash of the ids, labels, pairs and kinds of a set, whatever the order; not of the pixels."""
-    rows = sorted(repr([one.id, one.has_artifact, one.pair_id, one.kind]) for one in examples)
+    """A hash of the ids, labels, pairs, kinds and image files of a set, whatever the order and wherever they lie.
+
+    Raises:
+        RunFolderError: an image cannot be read.
+    """
+    with teaching_os_errors("read the images of the set"):
+        rows = sorted(
+            repr([one.id, one.has_artifact, one.pair_id, one.kind, file_key(one.image.read_bytes())])
+            for one in examples
+        )
     return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
 
 

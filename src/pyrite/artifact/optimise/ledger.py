@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from pyrite.core.errors import RunFolderError
 from pyrite.records.jsonl import JsonLines, Row, read_jsonl
 
 
@@ -24,7 +25,12 @@ class Ledger:
         if path.exists():
             rows, _ = read_jsonl(path)
             whole = path.read_bytes().rfind(b"\n") + 1
-            for row in rows[: path.read_bytes().count(b"\n")]:
+            for number, row in enumerate(rows[: path.read_bytes().count(b"\n")], start=1):
+                if not isinstance(row.get("key"), str):
+                    raise RunFolderError(
+                        f"line {number} of {path} says nothing about which request it answers, so calls would be made "
+                        "again. Restore the file, or choose another folder."
+                    )
                 self._rows[row["key"]].append(row)
         self._file = JsonLines(path)
         self._file.truncate_to(whole)

@@ -147,8 +147,8 @@ def _select(bench: Workbench, candidates: Sequence[Candidate], round_number: int
             "round": round_number,
             "candidates": len(candidates),
             "best": beam[0].id,
-            "train": standings[0].worth,
-            "num_train": standings[0].num_images,
+            "train": beam[0].train,
+            "num_train": beam[0].num_train,
             "beam": [candidate.id for candidate in beam],
         }
     )
