@@ -22,7 +22,7 @@ QUESTIONS = ("Is there a smear in the image? Answer YES or NO.", "Is there a sea
 def serve(args: argparse.Namespace) -> None:
     from examples.simulated.server import MODEL, SimulatedJudge, served
 
-    with served(SimulatedJudge(args.set, args.seed, args.fail_share), args.port) as judge:
+    with served(SimulatedJudge(args.set, fail_share=args.fail_share), args.port) as judge:
         print(
             f"{MODEL} knows {len(judge.sight.truths)} images and answers at {judge.url}; stop it with Ctrl-C",
             flush=True,
@@ -55,7 +55,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, help="curated JSON lines: image, label, kind, severity")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fail-share", type=float, default=0.0, help="share of the requests that are refused")
     arguments = parser.parse_args()
     serve(arguments) if arguments.set else show(Path(tempfile.mkdtemp()))

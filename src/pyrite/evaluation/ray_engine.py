@@ -8,11 +8,8 @@ a batch of work, and the same call again asks no reward about a pair it answered
 """
 
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from pyrite.core.cards import RewardCard
 from pyrite.core.errors import RewardError
 from pyrite.core.protocols import Reward
-from pyrite.core.types import Prompt
 from pyrite.evaluation.image_sets import ImageSet, Item, survey
 from pyrite.evaluation.ray_cluster import Cluster, carrying, open_cluster, ray_errors_are_ours
+from pyrite.evaluation.ray_store import Keeper, Kept, close_keeper
+from pyrite.evaluation.ray_units import Units, read_unit, unit_file
 from pyrite.evaluation.score_folder import PROGRESS, open_score_folder, settings_of
 from pyrite.evaluation.score_images import BATCH_SIZE, Progress, Scored, score_items
-from pyrite.records.jsonl import teaching_os_errors
-from pyrite.records.store import Pair, ScoreStore, StoredScore
+from pyrite.records.store import StoredScore
 from pyrite.records.stored import Stored
 
 if TYPE_CHECKING:
@@ -36,10 +33,7 @@ if TYPE_CHECKING:
 Load = Callable[[], Mapping[str, Reward]]
 """Makes the rewards in the process where they are needed; travels to every machine, so it is a function of a module."""
 
-_UNITS = ".ray-units"
-_MOST_UNITS = 20_000  # a unit is a task of Ray and a file: beyond some ten thousand their bookkeeping is the work
 _MOST_DEATHS = 3
-_CLOSE_S = 30
 _SHARED, _OWN = "shared", "own"
 
 
@@ -84,10 +78,10 @@ def score_on_ray(
         folder.refuse_another_set(images.items(with_bytes=False))
         paths = {_OWN: out.absolute() / PROGRESS, _SHARED: store.absolute() if store is not None else None}
         places = {name: _SHARED if store is not None and card.deterministic else _OWN for name, card in cards.items()}
-        keeper = cluster.beside_caller(_Keeper).remote({place: str(paths[place]) for place in set(places.values())})
-        stack.callback(_close, keeper)
+        keeper = cluster.beside_caller(Keeper).remote({place: str(paths[place]) for place in set(places.values())})
+        stack.callback(close_keeper, keeper)
         ray.get(keeper.ready.remote())
-        units = stack.enter_context(_Units.write(images, total, out, batch_size))
+        units = stack.enter_context(Units.write(images, total, out, batch_size))
         worker = {"load": load, "keeper": keeper, "places": places, "keys": _keys(cards), "batch_size": batch_size}
         num_asked = dict.fromkeys(cards, 0)
         items = images.items(with_bytes=False)
@@ -112,82 +106,7 @@ def _keys(cards: Mapping[str, RewardCard]) -> dict[str, dict[str, Any]]:
     return {name: settings_of(card) for name, card in cards.items()}
 
 
-# ---------------------------------------------------------------- the units
-
-
-@dataclass(frozen=True)
-class _Units:
-    """The units of a run, a Parquet file each with a row per image; gone when the run is over."""
-
-    folder: Path
-    num: int
-
-    def __enter__(self) -> "_Units":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _remove(self.folder)
-
-    @classmethod
-    def write(cls, images: ImageSet, total: int, out: Path, batch_size: int) -> "_Units":
-        size = batch_size * math.ceil(total / batch_size / _MOST_UNITS)
-        folder = out.absolute() / _UNITS
-        with teaching_os_errors(f"write the units of work into {folder}"):
-            _remove(folder)
-            folder.mkdir()
-            items = images.items()
-            num = 0
-            while unit := list(islice(items, size)):
-                _write_unit(_unit_file(folder, num), unit)
-                num += 1
-        return cls(folder, num)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir():
-        for file in folder.glob("*.parquet"):
-            file.unlink()
-        folder.rmdir()
-
-
-def _unit_file(folder: str | Path, number: int) -> Path:
-    return Path(folder) / f"{number:08d}.parquet"
-
-
-def _write_unit(path: Path, unit: Sequence[Item]) -> None:
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    text = pyarrow.string()
-    schema = pyarrow.schema([("id", text), ("path", text), ("bytes", pyarrow.large_binary()), ("prompt", text)])
-    parquet.write_table(pyarrow.Table.from_pylist([_row(item) for item in unit], schema=schema), path)
-
-
-def _read_unit(path: Path) -> list[Item]:
-    import pyarrow.parquet as parquet
-
-    return [_item(row) for row in parquet.read_table(path).to_pylist()]
-
-
-def _row(item: Item) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "path": str(item.source.absolute()) if isinstance(item.source, Path) else None,
-        "bytes": item.source if isinstance(item.source, bytes) else None,
-        "prompt": json.dumps(item.prompt.to_json()),
-    }
-
-
-def _item(row: Mapping[str, Any]) -> Item:
-    described = json.loads(row["prompt"])
-    prompt = Prompt.from_json(described) if described["prompt"].strip() else Prompt(described["prompt"])
-    return Item(row["id"], Path(row["path"]) if row["path"] is not None else row["bytes"], prompt)
-
-
-# ---------------------------------------------------------------- the work
-
-
-def _in_order(units: _Units, cluster: Cluster, worker: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _in_order(units: Units, cluster: Cluster, worker: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What the workers say of the units, in the order of the set."""
     import ray.data
 
@@ -234,7 +153,7 @@ class _Worker:
         """Made with the first unit: Ray brings an error from there as it is, and one from `__init__` as text."""
         panel = self._load()
         _refuse_others(self._keys, _keys({name: reward.card for name, reward in panel.items()}))
-        return {name: Stored(reward, _Kept(self._keeper, self._places[name])) for name, reward in panel.items()}
+        return {name: Stored(reward, Kept(self._keeper, self._places[name])) for name, reward in panel.items()}
 
     def __call__(self, table: "pyarrow.Table") -> "pyarrow.Table":
         (number,) = table["unit"].to_pylist()
@@ -244,7 +163,7 @@ class _Worker:
     def _score(self, number: int) -> "pyarrow.Table":
         import pyarrow
 
-        items = _read_unit(_unit_file(self._folder, number))
+        items = read_unit(unit_file(self._folder, number))
         self._refuse_deadly(number, items)
         keys: list[str | None] = []
         columns: dict[str, list[StoredScore]] = {name: [] for name in self._panel}
@@ -322,70 +241,3 @@ def _refuse_others(wanted: Mapping[str, Mapping[str, Any]], here: Mapping[str, M
             f"({'; '.join(differing)}), and their scores would stand in one table. Give every machine the same "
             "weights and the same version of Pyrite, then give the same command again."
         )
-
-
-# ---------------------------------------------------------------- the store
-
-
-class _Keeper:
-    """The stores, open in one process; every worker speaks to it."""
-
-    def __init__(self, paths: Mapping[str, str]) -> None:
-        self._paths = paths
-        self._stores: dict[str, ScoreStore] = {}
-        self._begun: Counter[int] = Counter()
-
-    def ready(self) -> None:
-        """Fails if a store cannot be opened."""
-        for place in self._paths:
-            self._store(place)
-
-    def _store(self, place: str) -> ScoreStore:
-        if place not in self._stores:
-            self._stores[place] = ScoreStore(self._paths[place])
-        return self._stores[place]
-
-    def begin(self, unit: int) -> int:
-        """How often a worker has begun with a unit, with this time."""
-        self._begun[unit] += 1
-        return self._begun[unit]
-
-    def close(self) -> None:
-        for store in self._stores.values():
-            store.close()
-
-    def find(self, place: str, reward_key: str, pairs: Sequence[Pair]) -> dict[Pair, StoredScore]:
-        return self._store(place).find(reward_key, pairs)
-
-    def add(
-        self, place: str, card: RewardCard, scores: Mapping[Pair, StoredScore], prompts: Mapping[str, Prompt]
-    ) -> None:
-        self._store(place).add(card, scores, prompts)
-
-
-def _close(keeper: Any) -> None:
-    """Let it write everything into one file; where Ray itself is gone, the next to open the store does that."""
-    import ray
-
-    with suppress(ray.exceptions.RayError):
-        ray.get(keeper.close.remote(), timeout=_CLOSE_S)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A store that is another process's."""
-
-    keeper: Any
-    place: str
-
-    def find(self, reward_key: str, pairs: Iterable[Pair]) -> dict[Pair, StoredScore]:
-        import ray
-
-        asked = list(pairs)
-        return ray.get(self.keeper.find.remote(self.place, reward_key, asked)) if asked else {}
-
-    def add(self, card: RewardCard, scores: Mapping[Pair, StoredScore], prompts: Mapping[str, Prompt]) -> None:
-        import ray
-
-        if scores:
-            ray.get(self.keeper.add.remote(self.place, card, dict(scores), dict(prompts)))
