@@ -413,3 +413,19 @@ def test_benchmarks_are_listed() -> None:
     code, out, _ = run("list", "benchmarks", "--json")
     assert code == 0
     assert {"wise", "wise-verified"} <= {json.loads(line)["name"] for line in out.splitlines()}
+
+
+def test_images_are_exported_under_the_names_that_the_official_code_reads(tmp_path: Path) -> None:
+    visit = Visit(tmp_path, "wise")
+    lossless = tmp_path / "webp"
+    lossless.mkdir()
+    for path in visit.images.iterdir():
+        PILImage.open(path).save(lossless / f"{path.stem}.webp", lossless=True)
+    command = ("evaluate", lossless, "--benchmark", "wise", "--source", visit.source, "--export", tmp_path / "named")
+    for _ in range(2):  # what is there already stays
+        code, _, told = run(*command)
+        assert (code, told.splitlines()[-1]) == (0, f"12 images in {tmp_path / 'named'}")
+    assert {path.name for path in (tmp_path / "named").iterdir()} == {f"{number}.png" for number in FEW}
+    for number in FEW:
+        ours, theirs = (PILImage.open(folder / f"{number}.png") for folder in (tmp_path / "named", visit.images))
+        assert ours.tobytes() == theirs.tobytes()

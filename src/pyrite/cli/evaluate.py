@@ -20,6 +20,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything that comes of it.")] = None,
     step: Annotated[str, typer.Option(help="Only this: generate, judge or aggregate.")] = "",
+    export: Annotated[
+        Path | None, typer.Option(help="Only write the images here, named as the official code wants them.")
+    ] = None,
     official: Annotated[
         bool, typer.Option("--official", help="IMAGES are result files that the official code wrote: add them up.")
     ] = False,
@@ -87,6 +90,9 @@ def evaluate(
         )
         if step == "generate" or dry_run:
             return
+    if export is not None:
+        job.export(export, layout=layout, number=number)
+        return
     job.judge_and_add_up(
         layout=layout, number=number, repeats=repeats, against=against or (), dry_run=dry_run, as_json=as_json
     )

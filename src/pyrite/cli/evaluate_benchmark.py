@@ -70,6 +70,18 @@ class Job:
         )  # fmt: skip
         return replace(self, images=str(folder))
 
+    def export(self, out: Path, *, layout: str | None, number: int | None) -> None:
+        """Write the images that are there under their official names."""
+        from pyrite.evaluation.benchmarks.export import export_images
+
+        found = _images(self, layout, number)
+        num = export_images(self.benchmark, self.cases, found, out)
+        for note in found.notes:
+            typer.echo(note, err=True)
+        if found.missing:
+            typer.echo(f"{len(found.missing)} of {len(self.cases)} prompts have no image to export", err=True)
+        typer.echo(f"{num} images in {out}", err=True)
+
     def judge_and_add_up(
         self,
         *,
