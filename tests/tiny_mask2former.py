@@ -75,7 +75,7 @@ def as_of_transformers_4(folder: Path) -> None:
 def _clip_tensors() -> dict[str, torch.Tensor]:
     from transformers import CLIPModel
 
-    from pyrite.rewards.clip_colors import VIT_L_14
+    from pyrite.rewards.clip_published import VIT_L_14
     from pyrite.rewards.clip_weights import clip_config
 
     torch.manual_seed(5)

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,25 +118,25 @@ def differing(log: Path) -> Mapping[str, Reward]:
     return {"bright": CountingReward.create(log, "bright", revision=str(os.getpid()))}
 
 
-def main(root: Path) -> dict[str, Any]:
-    """Every scene on one Ray, so that its start is waited for once."""
+def main(root: Path, scenes: Sequence[str]) -> dict[str, Any]:
+    """Scenes on one Ray, so that its start is waited for once; "again" comes after "parquet"."""
     folder = make_folder(root / "images", 50)
     (folder / "zz.png").write_text("no image")
-    told: dict[str, Any] = {}
+    (root / "damaged.sqlite").write_text("this is no store, and was never one " * 30)
+    deaths = partial(deadly, root / "d", root / "flag", _last(folder), 99)
+    known: dict[str, Callable[[], Any]] = {
+        "network": _listening,
+        "equal": lambda: _both(folder, root / "equal"),
+        "killed": lambda: _killed(folder, root / "killed"),
+        "parquet": lambda: _both(_parquet(root / "set.parquet"), root / "inline"),
+        "again": lambda: _again(root / "set.parquet", root / "inline"),
+        "resumed": lambda: _resumed(folder, root / "resumed"),
+        "deadly": lambda: _message(deaths, folder, root / "deadly"),
+        "differing": lambda: _message(partial(differing, root / "o"), folder, root / "other"),
+        "store": lambda: _message(partial(panel, root / "s"), folder, root / "stored", store=root / "damaged.sqlite"),
+    }
     with open_cluster(WORKERS):
-        told["network"] = _listening()
-        told["equal"] = _both(folder, root / "equal")
-        told["parquet"] = _both(_parquet(root / "set.parquet"), root / "inline")
-        told["again"] = _again(root / "set.parquet", root / "inline")
-        told["killed"] = _killed(folder, root / "killed")
-        told["resumed"] = _resumed(folder, root / "resumed")
-        told["deadly"] = _message(
-            partial(deadly, root / "d", root / "flag", _last(folder), 99), folder, root / "deadly"
-        )
-        told["differing"] = _message(partial(differing, root / "o"), folder, root / "other")
-        (root / "damaged.sqlite").write_text("this is no store, and was never one " * 30)
-        told["store"] = _message(partial(panel, root / "s"), folder, root / "stored", store=root / "damaged.sqlite")
-    return told
+        return {name: known[name]() for name in scenes}
 
 
 def _both(path: Path, root: Path) -> dict[str, Any]:
@@ -261,4 +261,4 @@ def _listening() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]), sys.argv[2:])))

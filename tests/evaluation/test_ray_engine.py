@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,47 @@ LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "0000000000000000000
 EQUAL = {"samples.jsonl": True, "results.json": True, "scores.parquet": True}
 
 
-# The one that comes first waits for all scenes: 2.5 minutes on two cores with a load of 15.
+SCENES = ("network", "equal", "killed")
+MORE_SCENES = ("parquet", "again", "resumed", "deadly", "differing", "store")
+
+# The one that comes first waits for all scenes: minutes on two cores with a load of 15.
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What every scene of ray_parts.py came to; one Ray for all, because it takes seconds to start.
+    """What the scenes of ray_parts.py came to that every run of the tests plays."""
+    return _played(SCENES, tmp_path_factory)
 
-    Where several processes share the suite, the first one that gets here runs the scenes and the others read of them.
+
+@pytest.fixture(scope="module")
+def told_more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the others came to."""
+    return _played(MORE_SCENES, tmp_path_factory)
+
+
+def _played(scenes: Sequence[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One Ray for several scenes, because it takes seconds to start.
+
+    Where several processes share the suite, the first one that gets here plays them and the others read of them.
     """
     if NO_RAY:
         pytest.skip(NO_RAY)
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    answer = shared / "ray-scenes.json"
-    with (shared / "ray-scenes.lock").open("w") as lock:
+    answer = shared / f"ray-{scenes[0]}.json"
+    with (shared / f"ray-{scenes[0]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not answer.exists():
-            answer.write_text(_run_scenes(tmp_path_factory.mktemp("ray")))
+            answer.write_text(_run(tmp_path_factory.mktemp("ray"), scenes))
     found: dict[str, Any] = json.loads(answer.read_text())
     return found
 
 
-def _run_scenes(root: Path) -> str:
+def _run(root: Path, scenes: Sequence[str]) -> str:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.evaluation.ray_parts", str(root)],
+        [sys.executable, "-m", "tests.evaluation.ray_parts", str(root), *scenes],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -58,28 +73,40 @@ def _run_scenes(root: Path) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("scene", ["equal", "parquet"], ids=["files", "images in the file"])
-def test_the_files_are_those_of_the_plain_path_byte_for_byte(told: dict[str, Any], scene: str) -> None:
-    assert told[scene]["equal"] == EQUAL
-    assert told[scene]["asked_alike"]
-    assert told[scene]["num_asked"][0] == told[scene]["num_asked"][1]
-    assert told[scene]["left"] == [".pyrite-score", "progress.sqlite", *sorted(EQUAL)]
+def _is_equal(found: dict[str, Any]) -> None:
+    assert found["equal"] == EQUAL
+    assert found["asked_alike"]
+    assert found["num_asked"][0] == found["num_asked"][1]
+    assert found["left"] == [".pyrite-score", "progress.sqlite", *sorted(EQUAL)]
+
+
+def test_the_files_are_those_of_the_plain_path_byte_for_byte(told: dict[str, Any]) -> None:
+    _is_equal(told["equal"])
+
+
+@pytest.mark.slow
+def test_images_that_lie_in_the_file_give_the_files_of_the_plain_path_too(told_more: dict[str, Any]) -> None:
+    _is_equal(told_more["parquet"])
 
 
 def test_no_image_is_asked_about_twice(told: dict[str, Any]) -> None:
     assert told["equal"]["asked_once"]
 
 
-def test_the_same_call_again_asks_nobody(told: dict[str, Any]) -> None:
-    assert told["again"] == {"num_asked": {"bright": 0, "drawn": 0, "detailed": 0}, "asked_more": False}
+@pytest.mark.slow
+def test_the_same_call_again_asks_nobody(told_more: dict[str, Any]) -> None:
+    assert told_more["again"] == {"num_asked": {"bright": 0, "drawn": 0, "detailed": 0}, "asked_more": False}
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_nothing_is_scored_twice(told: dict[str, Any]) -> None:
     assert told["killed"] == {"deaths": 1, "equal": EQUAL, "num_asked": 50, "num_distinct": 50}
 
 
-def test_a_reward_that_raises_stops_the_run_in_its_own_words_and_the_same_call_continues(told: dict[str, Any]) -> None:
-    found = told["resumed"]
+@pytest.mark.slow
+def test_a_reward_that_raises_stops_the_run_in_its_words_and_the_same_call_continues(
+    told_more: dict[str, Any],
+) -> None:
+    found = told_more["resumed"]
     assert found["message"][:2] == [
         "RewardError", "the model's server is gone. Start it, then give the same command again.",
     ]  # fmt: skip
@@ -87,21 +114,24 @@ def test_a_reward_that_raises_stops_the_run_in_its_own_words_and_the_same_call_c
     assert (found["num_asked"], found["num_distinct"], found["equal"]) == (50, 50, EQUAL)
 
 
-def test_an_image_that_kills_every_worker_is_named_and_not_tried_for_ever(told: dict[str, Any]) -> None:
-    kind, message, left = told["deadly"]
+@pytest.mark.slow
+def test_an_image_that_kills_every_worker_is_named_and_not_tried_for_ever(told_more: dict[str, Any]) -> None:
+    kind, message, left = told_more["deadly"]
     assert kind == "RewardError"
     assert "3 workers came to their end, one after the other, over the images from '048.png' to 'zz.png'" in message
     assert left == "['.pyrite-score', 'progress.sqlite']"  # no units, and the store is closed
 
 
-def test_other_weights_on_another_machine_are_refused(told: dict[str, Any]) -> None:
-    kind, message, _ = told["differing"]
+@pytest.mark.slow
+def test_other_weights_on_another_machine_are_refused(told_more: dict[str, Any]) -> None:
+    kind, message, _ = told_more["differing"]
     assert kind == "RewardError"
     assert "would score with other models than the one that was asked first (bright: revision is" in message
 
 
-def test_a_store_that_cannot_be_opened_says_so_as_on_the_plain_path(told: dict[str, Any]) -> None:
-    kind, message, _ = told["store"]
+@pytest.mark.slow
+def test_a_store_that_cannot_be_opened_says_so_as_on_the_plain_path(told_more: dict[str, Any]) -> None:
+    kind, message, _ = told_more["store"]
     assert kind == "StoreError"
     assert "damaged.sqlite" in message
     assert "--cache FILE" in message

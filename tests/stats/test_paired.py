@@ -84,3 +84,10 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         found = compare_paired(rng.normal(0.3, 1, 40), np.zeros(40), num_resamples=400).difference
         hits += found.low <= 0.3 <= found.high
     assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 300) - 0.02 <= hits / 300 <= 1
+
+
+def test_ten_of_ten_is_no_proof_of_always() -> None:
+    found = compare_paired(np.arange(10.0) + 1, np.arange(10.0)).win_rate
+    assert found.estimate == 1
+    assert 0.6 < found.low < 0.8  # Wilson's 0.72
+    assert found.high == 1

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pyrite.cli.audit_card import BlindBelow, TieSd, tell
+from pyrite.cli.judge_show import severity_levels
 from pyrite.cli.score import BATCH_SIZE, load_panel, open_store, progress_bar
 
 
@@ -46,7 +47,7 @@ def probe(
     from pyrite.evaluation.image_sets import open_image_set
     from pyrite.evaluation.score_images import score_images
 
-    levels = _severities(severities)
+    levels = severity_levels(severities)
     chosen = [name.strip() for name in kinds.split(",") if name.strip()]
     clean = open_image_set(images, layout=layout, prompt=prompt, limit=limit)
     panel = load_panel(rewards, device=device, dtype=dtype, batch_size=batch_size)
@@ -61,18 +62,3 @@ def probe(
     typer.echo(f"{done.results['num_images']} images; scored now: {asked}.", err=True)
     card = make_card(pair_up(read_scored(folder / SCORES, labels)), threshold=blind_below, tie_sd=tie_sd)
     tell(card, folder, title=f"Probe of {', '.join(panel)}", as_json=as_json)
-
-
-def _severities(text: str) -> list[float]:
-    from pyrite.core.errors import RecipeError
-
-    try:
-        levels = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        levels = []
-    if not levels or not all(0 < level <= 1 for level in levels):
-        raise RecipeError(
-            f"--severities '{text}' is not a list of numbers above 0 and at most 1, and 0 is the clean image itself. "
-            "Give for instance 0.25,0.5,1."
-        )
-    return levels

@@ -1,17 +1,15 @@
 """One benchmark on one set of images: drawn if need be, judged, added up."""
 
 import json
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pyrite.cli.evaluate_told import print_plan, print_table, tell, tell_looked
+from pyrite.cli.stopping import stopping
 
 if TYPE_CHECKING:
     from pyrite.evaluation.benchmarks.images import FoundImages
@@ -123,7 +121,7 @@ class Job:
         from pyrite.cli.score import progress_bar
         from pyrite.evaluation.benchmarks.run import look
 
-        with _stopping(self.out), progress_bar("judging") as progress:
+        with stopping(f"what was answered is in {self.out}"), progress_bar("judging") as progress:
             return look(self.benchmark, found, self.out, repeats=repeats, progress=progress)
 
     def _add_up(
@@ -200,19 +198,3 @@ def _images(job: Job, layout: str | None, number: int | None) -> "FoundImages":
     per_prompt = job.benchmark.images_per_prompt
     leave_out = None if path.absolute().is_relative_to(job.out.absolute()) else job.out
     return find_images(path, job.cases, per_prompt=per_prompt, number=number, layout=layout, leave_out=leave_out)
-
-
-@contextmanager
-def _stopping(out: Path) -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: what was answered stays."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(f"stopped; what was answered is in {out}. The same command continues.") from interrupt
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,15 +2,13 @@
 
 import json
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pyrite.cli.stopping import stopping
 
 if TYPE_CHECKING:
     from pyrite.cli.policy_source import PolicySource
@@ -72,26 +70,10 @@ def _draw(source: "PolicySource", job: "Job", out: Path, batch_size: int) -> "Ge
     refuse_another_job(out, job.facts)  # before minutes go into loading weights
     logging.disable_progress_bar()
     loaded = source.load()
-    with _stopping(out), progress_bar("drawing") as progress:
+    with stopping(f"what was drawn is in {out}"), progress_bar("drawing") as progress:
         return draw_all(
             loaded, job, out, batch_size=batch_size, rank=_rank(), num_processes=_num_processes(), progress=progress
         )
-
-
-@contextmanager
-def _stopping(out: Path) -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: what is written stays, and the batch in progress is drawn again."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(f"stopped; what was drawn is in {out}. The same command continues.") from interrupt
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rank() -> int:

@@ -48,7 +48,7 @@ def show(
 
     _refuse_other_suffix(out)
     if ladder:
-        wanted, severe = operations(names(kinds)), levels(severities)
+        wanted, severe = operations(names(kinds)), severity_levels(severities)
         sheet = ladder_sheet(_opened(source, num or 2, skip_bad), wanted, severe, seed=seed, tile_px=tile)
     else:
         curated = load_curated(source, skip_bad=skip_bad)
@@ -83,7 +83,7 @@ def ladder(
     from pyrite.cli.score import progress_bar
     from pyrite.evaluation.image_sets import open_image_set
 
-    severe = levels(severities)
+    severe = severity_levels(severities)
     sources, prompts = _sources(open_image_set(images, limit=limit))
     with progress_bar("changing") as progress:
         path = build_ladder(
@@ -110,7 +110,7 @@ def names(kinds: str) -> list[str]:
     return [name.strip() for name in kinds.split(",") if name.strip()]
 
 
-def levels(severities: str) -> list[float]:
+def severity_levels(severities: str) -> list[float]:
     """Severities separated by commas.
 
     Raises:

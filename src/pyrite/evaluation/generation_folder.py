@@ -23,6 +23,7 @@ from pyrite.core.errors import RunFolderError
 from pyrite.core.types import Image
 from pyrite.records.jsonl import JsonLines, Row, read_jsonl, teaching_os_errors, write_atomically, write_json
 from pyrite.records.prompt_files import PromptRow
+from pyrite.records.sole_use import hold_file
 
 FACTS, SAMPLES = "generation.json", "samples.jsonl"
 _INSIDE = ".pyrite-generate"
@@ -71,7 +72,11 @@ class GenerationFolder:
                     write_json(path / FACTS, facts)
             journal = JsonLines(inside / f"journal_{rank}.jsonl")
             stack.callback(journal.close)
-            _hold(journal, stack)
+            hold_file(
+                stack.enter_context(journal.path.open("rb")),
+                path,
+                "another `pyrite generate`: both would draw the same images",
+            )
             _cut_torn_line(journal)
             yield cls(path, known_images(path), journal)
 
@@ -190,17 +195,6 @@ def _locked(inside: Path) -> Iterator[None]:
     with teaching_os_errors(f"write into {inside}"), (inside / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _hold(journal: JsonLines, stack: ExitStack) -> None:
-    file = stack.enter_context(journal.path.open("rb"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFolderError(
-            f"{journal.path.parent.parent} is in use by another `pyrite generate`: both would draw the same images. "
-            "Wait for it to end, stop it, or choose another folder: --out FOLDER."
-        ) from error
 
 
 def _cut_torn_line(journal: JsonLines) -> None:

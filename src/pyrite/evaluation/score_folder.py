@@ -10,7 +10,6 @@
 The three result files hold nothing that differs between two runs (no times, no machine), and each is replaced whole.
 """
 
-import fcntl
 import json
 import os
 from array import array
@@ -28,6 +27,7 @@ from pyrite.core.cards import RewardCard
 from pyrite.core.errors import RunFolderError
 from pyrite.evaluation.image_sets import Item
 from pyrite.records.jsonl import JsonLines, teaching_os_errors, write_json
+from pyrite.records.sole_use import hold_file
 from pyrite.records.store import StoredScore
 from pyrite.stats.intervals import bootstrap_mean
 
@@ -260,13 +260,7 @@ def _claim(path: Path, stack: ExitStack) -> None:
                 "Choose another folder: --out FOLDER."
             )
         lock = stack.enter_context((path / _MARK).open("a"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunFolderError(
-                f"{path} is in use by another `pyrite score`: two of them would overwrite each other's files. "
-                "Wait for it to end, or choose another folder: --out FOLDER."
-            ) from error
+        hold_file(lock, path, "another `pyrite score`: two of them would overwrite each other's files")
 
 
 def _earlier_results(path: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ A killed run goes on from its newest checkpoint: everything written after it is 
 a killed and continued run equal those of an undisturbed one. To read a folder, see `samples.py`.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from pyrite.core.types import Image
 from pyrite.records.checkpoints import Checkpoint, complete_checkpoints, new_checkpoint, repair, step_name
 from pyrite.records.environment import describe_environment
 from pyrite.records.jsonl import JsonLines, Row, teaching_os_errors, write_atomically, write_json
+from pyrite.records.sole_use import hold_folder
 
 if TYPE_CHECKING:
     from pyrite.records.recipe import Recipe
@@ -81,7 +81,7 @@ class RunFolder:
         with teaching_os_errors(f"make the run folder {path}"):
             path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            _lock(path, stack)
+            hold_folder(path, stack, "two runs writing into one folder would mix their numbers")
             _claim(path, recipe, checkpoint_hashes or {})
             run = cls(path, keep=recipe.checkpoint.keep, closing=stack)
             if not run.is_finished:
@@ -194,23 +194,6 @@ class RunFolder:
 
 def _is_null(value: Any) -> bool:
     return value is None or value != value
-
-
-def _lock(path: Path, stack: ExitStack) -> None:
-    """Hold RUN/.lock until `stack` closes; the operating system lets go of it when the process dies."""
-    with teaching_os_errors(f"write into the run folder {path}"):
-        file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise RunFolderError(
-                f"{path} is in use by process {file.read().strip() or 'unknown'}: two runs writing into one folder "
-                "would mix their numbers. Wait for it to end, stop it, or choose another folder."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
 
 
 def _claim(path: Path, recipe: "Recipe", checkpoint_hashes: Mapping[str, str]) -> None:

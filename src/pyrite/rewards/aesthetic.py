@@ -23,6 +23,7 @@ from pyrite.core.errors import CheckpointError
 from pyrite.core.types import Image, Prompt, Scores
 from pyrite.records.published import find_file
 from pyrite.records.weights import checkpoint_revision, resolve_checkpoint
+from pyrite.rewards.clip_published import VIT_L_14
 from pyrite.rewards.clip_weights import load_clip_vision
 from pyrite.rewards.images import check_pairs
 from pyrite.rewards.loading import (
@@ -41,21 +42,6 @@ from pyrite.rewards.pixels import PixelPreparation, Preparation, run_on_images
 from pyrite.rewards.preprocessing import openai_pixels
 
 _BETWEEN: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU}
-
-VIT_L_14: dict[str, Any] = {
-    "projection_dim": 768,
-    "vision_config": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "image_size": 224,
-        "hidden_act": "quick_gelu",
-    },
-    "text_config": {},
-}
-"""OpenAI's ViT-L/14, of which the image tower is used, as arguments of transformers' `CLIPConfig`."""
 
 # Linear layers of the published heads: their place in the file, and the widths between the embedding and the score.
 _V1_LAYERS, _V1_WIDTHS = ("",), ()

@@ -20,28 +20,6 @@ from pyrite.rewards.images import as_rgb
 from pyrite.rewards.preprocessing import Float32Array, openai_pixels
 from pyrite.rewards.texts import Memory, TextReader
 
-VIT_L_14: dict[str, Any] = {
-    "projection_dim": 768,
-    "vision_config": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "patch_size": 14,
-        "image_size": 224,
-        "hidden_act": "quick_gelu",
-    },
-    "text_config": {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "hidden_act": "quick_gelu",
-        "eos_token_id": 49407,
-    },
-}
-"""OpenAI's ViT-L/14, as arguments of transformers' `CLIPConfig`."""
-
 TEMPLATES = ("a photo of a {color} {name}", "a photo of a {color}-colored {name}", "a photo of a {color} object")
 BACKGROUND = "#999"
 LOGIT_SCALE = 100.0

@@ -59,6 +59,28 @@ VIT_B_32: dict[str, Any] = {
 }
 """OpenAI's ViT-B/32, of CLIPScore."""
 
+VIT_L_14: dict[str, Any] = {
+    "projection_dim": 768,
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+        "image_size": 224,
+        "hidden_act": "quick_gelu",
+    },
+    "text_config": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "hidden_act": "quick_gelu",
+        "eos_token_id": 49407,
+    },
+}
+"""OpenAI's ViT-L/14, of the aesthetic predictors and of GenEval's colours."""
+
 CLIPSCORE_WEIGHT = 2.5
 CLIPSCORE_PREFIX = "A photo depicts "
 

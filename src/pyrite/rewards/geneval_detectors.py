@@ -16,7 +16,8 @@ from pyrite.core.errors import RecipeError, RewardError, UnknownNameError
 from pyrite.core.types import Image, Prompt
 from pyrite.records.published import find_file
 from pyrite.rewards.clip import refuse_foreign_tokenizer
-from pyrite.rewards.clip_colors import VIT_L_14, ColorClassifier
+from pyrite.rewards.clip_colors import ColorClassifier
+from pyrite.rewards.clip_published import VIT_L_14
 from pyrite.rewards.clip_weights import load_clip
 from pyrite.rewards.colored_detector import BoxDetector, ColoredDetector
 from pyrite.rewards.found import Found

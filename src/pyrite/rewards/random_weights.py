@@ -14,9 +14,9 @@ from torch import nn
 from pyrite.core.cards import RewardCard
 from pyrite.core.errors import UnknownNameError
 from pyrite.core.protocols import Reward
-from pyrite.rewards.aesthetic import VIT_L_14, AestheticReward
+from pyrite.rewards.aesthetic import AestheticReward
 from pyrite.rewards.clip import ClipReward
-from pyrite.rewards.clip_published import VIT_B_32, VIT_H_14, clipscore_reward, hpsv2_reward, pickscore_reward
+from pyrite.rewards.clip_published import VIT_B_32, VIT_H_14, VIT_L_14, clipscore_reward, hpsv2_reward, pickscore_reward
 from pyrite.rewards.clip_weights import clip_config
 from pyrite.rewards.imagereward import HEAD_WIDTHS, LONGEST_PROMPT, TEXT, VISION, ImageRewardModel
 from pyrite.rewards.loading import choose_device, choose_dtype, dtype_name, linear_stack

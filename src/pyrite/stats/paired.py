@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from pyrite.stats.intervals import Interval, bootstrap_mean
+from pyrite.stats.proportions import share
 
 FEWEST = 5
 """Below so many prompts, or pairs, there are too few different resamples for the ends of an interval."""
@@ -58,6 +59,8 @@ def compare_paired(
 ) -> Paired:
     """Compare N pairs; intervals are 95 % and bias-corrected (`bootstrap_mean`), from `FEWEST` prompts on.
 
+    A win rate of 0 or 1 has Wilson's interval (`proportions.share`).
+
     Args:
         a: a value per item; NaN where there is none.
         b: of the same items in the same order.
@@ -87,6 +90,8 @@ def compare_paired(
     has_spread = len(change) > 1 and sd > 1e-12 * float(np.abs(change).max())
     unit = sd if has_spread else np.nan
     effect = Interval(difference.estimate / unit, difference.low / unit, difference.high / unit)
+    outcomes = (np.sign(change) + 1) / 2
+    one_sided = num_units >= FEWEST and outcomes.mean() in (0.0, 1.0)
     return Paired(
         num_pairs=len(change),
         num_missing=len(a) - len(change),
@@ -98,5 +103,6 @@ def compare_paired(
         wins=int((change > 0).sum()),
         ties=int((change == 0).sum()),
         losses=int((change < 0).sum()),
-        win_rate=interval((np.sign(change) + 1) / 2),
+        # Where one side always wins, no resample says otherwise, and yet ten of ten is no proof of always.
+        win_rate=share(outcomes, clusters=labels) if one_sided else interval(outcomes),
     )

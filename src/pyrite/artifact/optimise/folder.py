@@ -13,9 +13,7 @@ results.json      the proof on the test images; its presence says that the run i
 lineage.html      all of it as a page
 """
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +28,7 @@ from pyrite.records.config import config_differences
 from pyrite.records.environment import describe_environment
 from pyrite.records.jsonl import teaching_os_errors, write_atomically, write_json
 from pyrite.records.recipe_file import parse_yaml, to_yaml
+from pyrite.records.sole_use import hold_folder
 from pyrite.records.stored import file_key
 
 CONFIG, RESULTS, QUESTION = "config.yaml", "results.json", "question.txt"
@@ -49,7 +48,7 @@ def claim(path: Path, config: OptimiseConfig, examples: Sequence[Example], stack
     """
     with teaching_os_errors(f"make the folder {path}"):
         path.mkdir(parents=True, exist_ok=True)
-    _hold(path, stack)
+    hold_folder(path, stack, "two searches in one folder would mix their answers")
     mapping = {**config.model_dump(mode="json"), "set_sha256": fingerprint(examples)}
     file = path / CONFIG
     if file.exists():
@@ -77,21 +76,6 @@ def fingerprint(examples: Sequence[Example]) -> str:
             for one in examples
         )
     return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
-
-
-def _hold(path: Path, stack: ExitStack) -> None:
-    with teaching_os_errors(f"write into the folder {path}"):
-        file = stack.enter_context((path / ".lock").open("a+", encoding="utf-8"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunFolderError(
-                f"{path} is in use by another process: two searches in one folder would mix their answers. Wait for it "
-                "to end, stop it, or choose another folder."
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
 
 
 def _refuse_another(path: Path, mapping: Mapping[str, Any]) -> None:

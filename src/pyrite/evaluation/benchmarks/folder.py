@@ -13,7 +13,6 @@
 All but the evidence is made from it anew each time, holds no times and nothing of the machine.
 """
 
-import fcntl
 import json
 import threading
 from collections import defaultdict
@@ -25,6 +24,7 @@ from typing import Any
 from pyrite.core.errors import RunFolderError
 from pyrite.evaluation.benchmarks.protocol import Evidence, Work
 from pyrite.records.jsonl import JsonLines, read_jsonl, teaching_os_errors, write_json
+from pyrite.records.sole_use import hold_file
 
 FACTS, EVIDENCE, RESULTS, SAMPLES = "evaluation.json", "evidence.jsonl", "results.json", "samples.jsonl"
 OFFICIAL, IMAGES, PROMPTS, PAGE = "official", "images", "prompts.jsonl", "report.html"
@@ -81,7 +81,11 @@ def open_folder(path: Path, facts: Mapping[str, Any]) -> Iterator[EvaluationFold
             path.mkdir(parents=True, exist_ok=True)
         journal = JsonLines(path / EVIDENCE)
         stack.callback(journal.close)
-        _hold(journal, stack)
+        hold_file(
+            stack.enter_context(journal.path.open("rb")),
+            path,
+            "another `pyrite evaluate`: both would ask the same questions",
+        )
         if not (path / FACTS).exists():
             write_json(path / FACTS, facts)
         with teaching_os_errors(f"read {journal.path}"):
@@ -158,15 +162,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
             yield from _differences(old, new)
         elif old != new:
             yield name, old, new
-
-
-def _hold(journal: JsonLines, stack: ExitStack) -> None:
-    file = stack.enter_context(journal.path.open("rb"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFolderError(
-            f"{journal.path.parent} is in use by another `pyrite evaluate`: both would ask the same questions. Wait "
-            "for "
-            "it to end, stop it, or choose another folder: --out FOLDER."
-        ) from error
