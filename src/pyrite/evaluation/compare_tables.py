@@ -58,5 +58,5 @@ def _caption(results: Mapping[str, Any]) -> str:
     return (
         f"A is {results['a']['images']}, B is {results['b']['images']}: {results['num_pairs']} pairs of "
         f"{results['num_prompts']} prompts, matched by {results['match']}. The win rate is wins and half the ties; "
-        "intervals are bootstrap intervals over prompts."
+        "intervals are over prompts: a bootstrap, and Wilson's where one side always wins."
     )
