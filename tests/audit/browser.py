@@ -40,6 +40,29 @@ def visit(
         return _look(pipe, page, questions, width=width, picture=picture, scale=scale)
 
 
+_EVERY_PAGE = {
+    "images": "document.images.length",
+    "broken": "[...document.images].filter(image => image.naturalWidth === 0).length",
+    "page_width": "document.documentElement.scrollWidth",
+    "title": "document.title",
+    "scripts": "[...document.scripts].filter(script => script.type !== 'application/json').length",
+}
+
+
+def visit_page(page: Path, questions: Mapping[str, str], *, width: int) -> Visit:
+    """Visit a page of ours and check what holds for every one of them: offline, whole, as wide as the screen.
+
+    Whatever a page shows, our own two scripts are the only ones in it. `images` and `title` are answered too.
+    """
+    seen = visit(page, {**_EVERY_PAGE, **questions}, width=width)
+    assert seen.errors == []
+    assert seen.requests == [page.resolve().as_uri()]
+    assert seen.answers["broken"] == 0
+    assert seen.answers["page_width"] == width
+    assert seen.answers["scripts"] == 2
+    return seen
+
+
 def _look(
     pipe: "_Pipe", page: Path, questions: Mapping[str, str], *, width: int, picture: Path | None, scale: float
 ) -> Visit:
