@@ -1,16 +1,13 @@
 """The pair test at the shell: on a table of one's own, on scores of `pyrite score`, as a probe of shipped rewards."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.killing import kill_while_it_writes
 from typer.testing import CliRunner
 
 from pyrite.cli.audit_card import PAGE, RESULTS
@@ -178,18 +175,8 @@ def test_a_killed_probe_continues_and_ends_with_the_files_of_an_undisturbed_one(
     num = len((tmp_path / "undisturbed" / "set.jsonl").read_text().splitlines())
 
     monkeypatch.setenv("PYRITE_CACHE", str(tmp_path / "killed.sqlite"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pyrite", *arguments, str(tmp_path / "killed")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    unfinished = tmp_path / "killed" / "scores" / ".samples.jsonl.new"
-    deadline = time.monotonic() + 240
-    while process.poll() is None and not (unfinished.exists() and unfinished.stat().st_size):
-        assert time.monotonic() < deadline, "nothing was scored"
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the command ended before it could be killed"
+    command = [sys.executable, "-m", "pyrite", *arguments, str(tmp_path / "killed")]
+    kill_while_it_writes(command, tmp_path / "killed" / "scores" / ".samples.jsonl.new")
     assert not (tmp_path / "killed" / RESULTS).exists()
 
     again, _, notes = run(*arguments, tmp_path / "killed")

@@ -1,16 +1,13 @@
 """Scoring an image set at the shell with the shipped rewards: once, again, with more rewards, and every way to err."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from tests.evaluation.scored import make_folder, noise
+from tests.killing import kill_while_it_writes
 from typer.testing import CliRunner
 
 from pyrite.cli.main import app
@@ -129,14 +126,7 @@ def test_a_killed_command_continues_and_ends_with_the_files_of_an_undisturbed_on
 
     monkeypatch.setenv("PYRITE_CACHE", str(tmp_path / "killed.sqlite"))
     command = [sys.executable, "-m", "pyrite", "score", str(photos), *rewards, "--out", str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    unfinished = tmp_path / "killed" / f".{SAMPLES}.new"
-    deadline = time.monotonic() + 240
-    while process.poll() is None and not (unfinished.exists() and unfinished.stat().st_size):
-        assert time.monotonic() < deadline, "nothing was scored"
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the command ended before it could be killed"
+    kill_while_it_writes(command, tmp_path / "killed" / f".{SAMPLES}.new")
     assert not (tmp_path / "killed" / RESULTS).exists()
 
     planned = run("score", photos, *rewards, "--dry-run", "--json")[1]
