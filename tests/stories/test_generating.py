@@ -1,7 +1,6 @@
 """Drawing images at the shell: from a name, from weights, from a run; by one process and by two; and every refusal."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -63,17 +62,15 @@ def test_a_dry_run_says_what_the_run_then_does(drawing: tuple[object, ...], tmp_
 
 
 def test_two_processes_leave_the_files_of_one(drawing: tuple[object, ...], tmp_path: Path) -> None:
-    """The ranks of torchrun, started by hand: `generate` needs nothing of it but RANK and WORLD_SIZE."""
+    """Launched as a user launches them, for whom the two have a GPU each."""
     assert run(*drawing, "-n", 3, "--batch-size", 2)[0] == 0
-    command = [sys.executable, "-m", "pyrite", *map(str, drawing), "-n", "3", "--batch-size", "2"]
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    launcher += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    command = [sys.executable, *launcher, "-m", "pyrite", *map(str, drawing), "-n", "3", "--batch-size", "2"]
     command[command.index(str(tmp_path / "drawn"))] = str(tmp_path / "by_two")
-    ranks = [
-        subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}, stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=280)[1].decode() for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], told
-    assert all("drawn now: 6 in" in notes for notes in told)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("drawn now: 6 in") == 2
     assert files_of(tmp_path / "by_two") == files_of(tmp_path / "drawn")
 
 

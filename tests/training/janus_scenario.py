@@ -1,24 +1,31 @@
 """A small run of the real loop with a tiny random Janus-Pro: what several processes are compared on.
 
-`python -m tests.training.janus_scenario FOLDER PREFIX KIND ...` trains one run per kind in FOLDER/PREFIX-KIND; under
-torchrun, several processes train each of them together.
+`python -m tests.training.janus_scenario FOLDER KIND:OUT ... [--guard ENGINE]` trains one run per kind in FOLDER/OUT;
+under torchrun or accelerate launch, several processes train each of them together. With --guard they first make sure
+that they are two of them on that engine, and what becomes of a loss or a gradient that is no number.
 """
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+from torch import Tensor
 
 from pyrite.core.cards import RewardCard
+from pyrite.core.errors import NonFiniteLossError
 from pyrite.core.types import Image, Prompt, Scores
 from pyrite.policies.janus import JanusPolicy, load_janus
 from pyrite.records.config import resolve_recipe
 from pyrite.records.recipe import Recipe
 from pyrite.records.runs import RunFolder
 from pyrite.training.grpo import train
+from pyrite.training.learner import Learner
+from pyrite.training.processes import Processes
 
 LORA = {"r": 2, "alpha": 4}
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -28,6 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-micro": ({"lora": LORA}, {"reference": "lora_off", "learning_rate": 1e-2, "micro_batch": 3}),
     "offloaded": ({"gradient_checkpointing": True}, {"reference": "offloaded", "micro_batch": 4}),
     "bfloat16": ({"dtype": "bfloat16"}, {"micro_batch": 4}),
+    "pocket": ({}, {}),  # of another architecture, whose layers read their parts' parameters themselves
 }
 """Kind -> options of the policy, settings of GRPO."""
 
@@ -59,8 +67,10 @@ def recipe(kind: str, *overrides: str) -> Recipe:
 
 
 def policy_of(folder: Path, kind: str) -> JanusPolicy:
-    """The tiny Janus in `folder/janus` as a policy of that kind."""
-    return load_janus(folder / "janus", device="cpu", cfg_scale=2.0, **KINDS[kind][0])
+    """A policy of that kind: the tiny Janus-Pro in `folder/janus`, or the tiny pocket Janus in `folder/pocket`."""
+    return load_janus(
+        folder / ("pocket" if kind == "pocket" else "janus"), device="cpu", cfg_scale=2.0, **KINDS[kind][0]
+    )
 
 
 def run_kind(folder: Path, kind: str, *overrides: str, out: str = "", **parts: Any) -> Path:
@@ -74,8 +84,8 @@ def run_kind(folder: Path, kind: str, *overrides: str, out: str = "", **parts: A
             rewards={"brightness": Brightness()},
             eval_rewards={},
             gold=None,
-            prompts=[Prompt(text, id=text) for text in ("a cat", "two red dogs", "x", "a tree by a river")],
-            eval_prompts=[Prompt(text, id=text) for text in ("a house", "fish", "a")],
+            prompts=[Prompt(text, id=text) for text in ("a star", "two red circles", "a", "a cross left of a square")],
+            eval_prompts=[Prompt(text, id=text) for text in ("a triangle", "stars", "a")],
             run=run,
             **parts,
         )
@@ -85,15 +95,50 @@ def run_kind(folder: Path, kind: str, *overrides: str, out: str = "", **parts: A
     return path
 
 
+POISONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "loss": lambda logp: logp * torch.nan,
+    "gradient": lambda logp: logp + (logp - logp.detach()).abs().sqrt(),  # of value 0, and of infinite slope there
+}
+
+
+def guard(folder: Path, engine: str) -> None:
+    """One process meets what is no number: both say so, each keeps its batch, and no parameter or moment moves."""
+    for poison, spoil in POISONS.items():
+        policy, settings = policy_of(folder, "full"), recipe("full").grpo
+        with Processes(policy.module) as processes:
+            path = folder / f"guard-{engine}-{poison}"
+            with Learner(policy, settings, processes, path) as learner:
+                assert (processes.count, type(learner.engine).__name__) == (2, engine)
+                with learner.engine.whole():
+                    rngs = [np.random.default_rng(processes.rank)]
+                    rollouts = policy.sample([Prompt("a cat", id="a cat")], group_size=2, rngs=rngs)
+                if engine == "Zero":
+                    assert not any(value.numel() for value in policy.module.parameters()), "something is still whole"
+                batch = (rollouts, torch.tensor([1.0, -1.0]), np.ones(2, dtype=np.bool_))
+                learner.update(*batch, step=1)
+                before = learner.engine.state()
+                if processes.rank == 1:
+                    clean = policy.logp
+                    policy.logp = lambda rows, clean=clean, spoil=spoil: spoil(clean(rows))  # type: ignore[method-assign]
+                with pytest.raises(NonFiniteLossError, match=f"step_000002_process_{processes.rank}.npz"):
+                    learner.update(*batch, step=2)
+                after = learner.engine.state()
+                assert all(torch.equal(after[name], value) for name, value in before.items())
+        assert len(list(path.glob("failed/*.npz"))) >= 1
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("prefix")
-    parser.add_argument("kinds", nargs="+", choices=KINDS)
+    parser.add_argument("runs", nargs="*", metavar="KIND:OUT")
+    parser.add_argument("--guard", metavar="ENGINE")
     options = parser.parse_args(arguments)
-    for kind in options.kinds:
-        run_kind(options.folder, kind, out=f"{options.prefix}-{kind}")
+    if options.guard:
+        guard(options.folder, options.guard)
+    for run in options.runs:
+        kind, out = run.split(":")
+        run_kind(options.folder, kind, out=out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from pyrite.core.errors import CheckpointError, PyriteError
 from pyrite.core.protocols import TrainablePolicy
 from pyrite.records.runs import RunFolder
 from pyrite.training.learner import Learner
-from pyrite.training.sharding import like, whole_tensor
 
 _STATE = "trainer.safetensors"
 
@@ -34,7 +33,7 @@ def save_checkpoint(run: RunFolder | None, learner: Learner, step: int) -> None:
     """
     if run is None and not learner.is_sharding:
         return
-    tensors = _tensors(learner)
+    tensors = learner.engine.state()
     if run is not None:
         with run.checkpoint(step) as folder:
             _whole_policy(learner, tensors).save(str(folder / "policy"))
@@ -47,7 +46,7 @@ def _whole_policy(learner: Learner, tensors: Mapping[str, Tensor]) -> TrainableP
         return learner.policy
     with torch.no_grad():
         for name, parameter in learner.template.module.named_parameters():
-            if name in learner.parameters:
+            if name in learner.shapes:
                 parameter.copy_(tensors[f"parameters/{name}"])
     return learner.template
 
@@ -80,7 +79,7 @@ def load_checkpoint(folder: Path, learner: Learner) -> None:
         raise CheckpointError(
             f"{path} cannot be read: {error}. Remove {folder} to continue from the checkpoint before it."
         ) from error
-    wanted = {f"parameters/{name}": value.shape for name, value in learner.parameters.items()}
+    wanted = {f"parameters/{name}": shape for name, shape in learner.shapes.items()}
     found = {name: value.shape for name, value in saved.items() if name.startswith("parameters/")}
     if wanted != found:
         odd = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
@@ -88,25 +87,4 @@ def load_checkpoint(folder: Path, learner: Learner) -> None:
             f"{path} belongs to another policy: {len(odd)} parameters differ, the first is {odd[0]}. "
             "Continue with the policy that the run was started with, or choose another folder."
         )
-    state: dict[Tensor, dict[str, Tensor]] = {}
-    with torch.no_grad():
-        for name, parameter in learner.parameters.items():
-            parameter.copy_(like(saved[f"parameters/{name}"], parameter))
-    for key in sorted(saved):  # in one order on every process
-        kind, _, name = key.partition("/")
-        if kind != "parameters":
-            parameter = learner.parameters[name]
-            # AdamW keeps its step count on the CPU, its moments beside the parameter.
-            value = saved[key] if kind == "step" else like(saved[key], parameter)
-            state.setdefault(parameter, {})[kind] = value
-    learner.optimizer.state.update(state)
-
-
-def _tensors(learner: Learner) -> dict[str, Tensor]:
-    tensors = {
-        f"parameters/{name}": whole_tensor(value.detach()).contiguous() for name, value in learner.parameters.items()
-    }
-    for name, parameter in learner.parameters.items():
-        for kind, value in learner.optimizer.state[parameter].items():
-            tensors[f"{kind}/{name}"] = whole_tensor(value).contiguous()
-    return tensors
+    learner.engine.restore(saved)

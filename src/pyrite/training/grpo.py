@@ -123,7 +123,7 @@ def train(
                 chosen = prompts_of_step(len(prompts), settings.prompts_per_step, step=step, seed=recipe.seed)
                 share = processes.share(len(chosen))
                 rngs = [generator(recipe.seed, Purpose.DRAW, step=step, position=i) for i in share]
-                with processes.whole(policy.module):
+                with learner.engine.whole():
                     rollouts = policy.sample([prompts[chosen[i]] for i in share], group_size=size, rngs=rngs)
             clock.move("draw", "decode", getattr(policy, "decode_seconds", 0.0))
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrite.core.cards import PolicyCard
 from pyrite.core.errors import NonFiniteLossError, TrainingError
@@ -21,9 +21,9 @@ from pyrite.core.protocols import Policy, TrainablePolicy
 from pyrite.core.types import FloatArray, Rollouts
 from pyrite.records.recipe import GrpoConfig
 from pyrite.training.batches import Batch, rows_of
+from pyrite.training.engines import trained
 from pyrite.training.objectives import grpo_loss, kl_k1, kl_k3
 from pyrite.training.processes import Processes
-from pyrite.training.sharding import whole_tensor
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class Learner:
 
     def __init__(self, policy: TrainablePolicy, settings: GrpoConfig, processes: Processes, run_path: Path) -> None:
         self.policy = policy
-        self.parameters = {name: value for name, value in policy.module.named_parameters() if value.requires_grad}
-        if not self.parameters:
+        self.shapes = {name: value.shape for name, value in trained(policy.module).items()}
+        if not self.shapes:
             raise TrainingError(
                 f"no parameter of the policy '{policy.card.name}' takes a gradient, so nothing can be trained. "
                 "Call requires_grad_(True) on what should be."
@@ -91,14 +91,8 @@ class Learner:
         # A copy is taken while the policy is whole; what shares its weights is asked once they are in their place.
         copied = None if settings.reference == "lora_off" else reference_of(policy, settings.reference)
         self.template = policy.frozen_copy() if processes.is_sharding and processes.rank == 0 else None
-        self.parameters = processes.shard(policy.module)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.learning_rate,
-            betas=(settings.adam_betas[0], settings.adam_betas[1]),
-            weight_decay=settings.weight_decay,
-        )
-        policy.module, self._stepper = processes.prepare(policy.module, self.optimizer)
+        self.engine = processes.engine(policy.module, settings)
+        policy.module = self.engine.module
         self.reference: Policy = copied or reference_of(policy, settings.reference)
 
     def __enter__(self) -> Self:
@@ -125,7 +119,9 @@ class Learner:
     @torch.no_grad()
     def divergence(self, rollouts: Rollouts) -> Divergence:
         """How far the policy as it is lies from the reference, on these rollouts."""
-        return _divergence(rollouts, self._logp(self.policy, rollouts), self._logp(self.reference, rollouts))
+        passes = self._own_passes(len(rollouts))
+        logp_RT = _logp(self.policy, rollouts, passes)
+        return _divergence(rollouts, logp_RT, _logp(self.reference, rollouts, passes))
 
     def update(
         self, rollouts: Rollouts, advantages_R: Tensor, kept_R: npt.NDArray[np.bool_], *, step: int
@@ -145,11 +141,9 @@ class Learner:
             NonFiniteLossError: the loss or its gradient became NaN or infinite; the policy is as it was before.
         """
         rate = self.learning_rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         passes = self._passes(len(rollouts))
         with torch.no_grad():
-            ref_logp_RT = self._logp(self.reference, rollouts)
+            ref_logp_RT = _logp(self.reference, rollouts, passes)  # which may compute with the policy's own weights
         mask_RT = torch.from_numpy(rollouts.mask & kept_R[:, None]).to(ref_logp_RT.device)
         weight_T = _weights(self.policy.card, mask_RT.shape[1], self._settings.plan_weight)
         weight_T = None if weight_T is None else weight_T.to(ref_logp_RT)
@@ -177,15 +171,13 @@ class Learner:
         One that has fewer rows passes its first one again, which then counts nothing: sharded parameters travel in
         every pass, and a process that sat one out would leave the others waiting.
         """
-        size = self._settings.micro_batch or num_rows
-        own = [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+        own = self._own_passes(num_rows)
         most = max(self._processes.gather(len(own)))
         return own + [_NOTHING] * (most - len(own))
 
-    def _logp(self, policy: Policy, rollouts: Rollouts) -> Tensor:
-        """(R, T) of a policy, a micro-batch at a time; for where no gradient is wanted."""
-        size = self._settings.micro_batch or len(rollouts)
-        return torch.cat([policy.logp(rows_of(rollouts, slice(i, i + size))) for i in range(0, len(rollouts), size)])
+    def _own_passes(self, num_rows: int) -> list[slice]:
+        size = self._settings.micro_batch or num_rows
+        return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
     def _descend(
         self, batch: Batch, passes: Sequence[slice], old_logp_RT: Tensor | None, step: int
@@ -202,14 +194,14 @@ class Learner:
             This process's part of the loss, the gradient's norm, its part of clip_frac; and (R, T) the old
             log-probabilities.
         """
-        self._stepper.zero_grad()
+        self.engine.zero_grad()
         loss = clip_frac = 0.0
         seen: list[Tensor] = []
         for number, rows in enumerate(passes, start=1):
-            with self._processes.adding_up(self.policy.module, is_last=number == len(passes)):
-                logp_RT = self.policy.logp(rows_of(batch.rollouts, rows if rows is not _NOTHING else slice(0, 1)))
+            with self.engine.adding_up(is_last=number == len(passes)):
+                logp_RT = self.policy.logp(_rows(batch.rollouts, rows))
                 if rows is _NOTHING:
-                    self._processes.backward(0.0 * logp_RT.sum())
+                    self.engine.backward(0.0 * logp_RT.sum())
                     continue
                 seen.append(logp_RT.detach())
                 parts = grpo_loss(
@@ -225,11 +217,10 @@ class Learner:
                     num_tokens=batch.num_tokens,
                     weight_T=batch.weight_T,
                 )
-                self._processes.backward(parts.loss)
+                self.engine.backward(parts.loss)
                 loss += parts.loss.item()
                 clip_frac += parts.clip_frac.item()
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self._settings.max_grad_norm)
-        grad_norm = float(whole_tensor(norm))
+        grad_norm = self.engine.clip()
         logp_RT = torch.cat(seen)
         old = logp_RT if old_logp_RT is None else old_logp_RT
         if self._processes.any(not np.isfinite([loss, grad_norm]).all()):
@@ -240,7 +231,7 @@ class Learner:
                 f"is in {path}. Lower grpo.learning_rate or raise grpo.beta and start in another folder; the "
                 "checkpoints of this run are still good."
             )
-        self._stepper.step()
+        self.engine.step(self.learning_rate(step))
         return (loss, grad_norm, clip_frac), old
 
     def _failed_path(self, step: int) -> Path:
@@ -249,6 +240,16 @@ class Learner:
 
 _NOTHING = slice(0, 0)
 """The rows of a pass that only keeps the others company."""
+
+
+def _logp(policy: Policy, rollouts: Rollouts, passes: Sequence[slice]) -> Tensor:
+    """(R, T) of a policy, in these passes; for where no gradient is wanted."""
+    parts = [policy.logp(_rows(rollouts, rows)) for rows in passes]
+    return torch.cat([part for part, rows in zip(parts, passes, strict=True) if rows is not _NOTHING])
+
+
+def _rows(rollouts: Rollouts, rows: slice) -> Rollouts:
+    return rows_of(rollouts, slice(0, 1) if rows is _NOTHING else rows)
 
 
 def reference_of(policy: TrainablePolicy, kind: str) -> Policy:

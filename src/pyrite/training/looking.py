@@ -66,7 +66,7 @@ class Looker:
 
     def look(self) -> Looked:
         """Draw and score every evaluation prompt; all processes take part and get the same numbers."""
-        with self.processes.whole(self.learner.policy.module):
+        with self.learner.engine.whole():
             return self._look()
 
     def _look(self) -> Looked:

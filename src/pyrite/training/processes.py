@@ -8,17 +8,19 @@ import json
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pyrite.core.errors import MissingExtraError, TrainingError
+from pyrite.core.errors import TrainingError
+from pyrite.records.recipe import GrpoConfig
+from pyrite.training.engines import Copies, Engine
+from pyrite.training.zero_settings import USES_DEEPSPEED, zero_settings
 
 _SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
 
@@ -39,7 +41,8 @@ class Processes:
         module: the policy's parameters. If they are on the CPU, so is the training.
 
     Raises:
-        TrainingError: launched with an engine that training does not know.
+        TrainingError: launched with an engine that training does not know, or with settings of DeepSpeed that it does
+            not follow.
         MissingExtraError: launched with DeepSpeed, which is not installed.
     """
 
@@ -47,19 +50,20 @@ class Processes:
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
-        _refuse_deepspeed()
+        self._zero = zero_settings(os.environ)
         on_cpu = next(module.parameters()).device.type == "cpu"
         # Processes look at different numbers of batches: buffers exchanged in every forward would leave one waiting.
         # Mixed precision would round the policy, which is wrapped, and not the reference, and their KL would show it:
         # the policy chooses its own precision, and its reference has the same (docs/decisions/0018).
-        self.accelerator = Accelerator(
-            cpu=on_cpu, mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
-        )
+        kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
+        with _without(USES_DEEPSPEED):  # else accelerate prepares an engine of its own
+            self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=[kwargs])
         kind = self.accelerator.distributed_type.value
         if kind not in _SUPPORTED:
             raise TrainingError(
                 f"launched with {kind}, and training knows whole copies of the policy side by side (DDP) and pieces "
-                "of it (FSDP2). Launch it with: accelerate launch --config_file recipes/accelerate/fsdp2.yaml"
+                "of it (FSDP2, DeepSpeed's ZeRO-3). Launch it with: accelerate launch --config_file "
+                "recipes/accelerate/fsdp2.yaml"
             )
         wants_pieces = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
         if wants_pieces and os.environ.get("FSDP_VERSION", "1") != "2":
@@ -67,7 +71,7 @@ class Processes:
                 "launched with FSDP of version 1, which keeps parameters flattened: the policy could not be read "
                 "while images are drawn. Set fsdp_version: 2, as recipes/accelerate/fsdp2.yaml does."
             )
-        self.is_sharding = wants_pieces and self.count > 1
+        self.is_sharding = (wants_pieces or self._zero is not None) and self.count > 1
 
     def __enter__(self) -> Self:
         return self
@@ -114,54 +118,28 @@ class Processes:
         """Whether it is true of at least one process; all get the same answer."""
         return any(self.gather(value))
 
-    def shard(self, module: nn.Module) -> dict[str, nn.Parameter]:
-        """The parameters to train by name, after each process was left its piece of them if that is how it works."""
+    def engine(self, module: nn.Module, settings: GrpoConfig) -> Engine:
+        """What trains `module` on these processes, in the way they were launched for."""
+        if self.is_sharding and self._zero is not None:
+            from pyrite.training.zero import Zero
+
+            return Zero(module, settings, self._zero)
         if self.is_sharding:
-            from pyrite.training.sharding import shard
+            from pyrite.training.sharding import Pieces
 
-            shard(module)
-        return {name: value for name, value in module.named_parameters() if value.requires_grad}
-
-    def prepare(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Both, such that a backward pass averages gradients over processes; untouched if there is only one."""
-        if self.is_sharding:
-            return module, optimizer
-        with warnings.catch_warnings():
-            # torch 2.13 renames the option that accelerate passes on; older ones know only this name.
-            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            prepared_module, prepared_optimizer = self.accelerator.prepare(module, optimizer)
-        return prepared_module, prepared_optimizer
-
-    def backward(self, loss: Tensor) -> None:
-        """Differentiate the sum of the losses of all processes."""
-        self.accelerator.backward(loss * self.count)
-
-    def adding_up(self, module: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
-        """Around a forward and backward pass of several: gradients are exchanged with the last one."""
-        if is_last or self.count == 1 or self.is_sharding:  # pieces of gradients are added up where they belong
-            return nullcontext()
-        alone: AbstractContextManager[None] = self.accelerator.no_sync(module)
-        return alone
-
-    def whole(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Around what reads the policy's parameters themselves; all processes enter together."""
-        if not self.is_sharding:
-            return nullcontext()
-        from pyrite.training.sharding import whole
-
-        return whole(module)
+            return Pieces(module, settings)
+        return Copies(module, settings, self.accelerator)
 
 
-def _refuse_deepspeed() -> None:
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        import importlib.util
-
-        if importlib.util.find_spec("deepspeed") is None:
-            raise MissingExtraError(
-                "launched with DeepSpeed, which is not installed, and training was never run with it. Launch with "
-                "recipes/accelerate/fsdp2.yaml: it splits parameters, gradients and moments as ZeRO-3 does and needs "
-                "no further package."
-            )
+@contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Within, the environment lacks a variable."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 def _end_the_group() -> None:
