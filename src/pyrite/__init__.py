@@ -5,6 +5,7 @@ with `pyrite.load_reward("artifact-pocket")` or, at the shell, `pyrite demo`.
 """
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,6 +117,16 @@ def _rewards() -> "Registry":
 def _policies() -> "Registry":
     table: Registry = importlib.import_module("pyrite.policies.catalogue").POLICIES
     return table
+
+
+def _to_stderr(record: logging.LogRecord) -> bool:
+    if record.levelno >= logging.ERROR and logging.lastResort is not None:
+        logging.lastResort.handle(record)
+    return False
+
+
+# accelerate imports DeepSpeed, where it is installed, to save any model; and that logs to stdout, where results go.
+logging.getLogger("DeepSpeed").addFilter(_to_stderr)
 
 
 def __getattr__(name: str) -> Any:

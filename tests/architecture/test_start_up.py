@@ -48,3 +48,16 @@ def test_a_foundation_runs_without_torch(package: str) -> None:
         "[importlib.import_module(module.name) for module in pkgutil.walk_packages(room.__path__, room.__name__ + '.')]"
     )
     assert not modules_after(walk) & {"torch", "transformers"}
+
+
+def test_what_deepspeed_logs_when_a_model_is_saved_does_not_stand_among_results() -> None:
+    """It is imported by accelerate for every model that is saved, and warns of a machine without a GPU."""
+    from tests.tiny_checkpoints import write_janus
+
+    saving = f"import sys; sys.path.insert(0, '.'); from {write_janus.__module__} import write_janus; import pyrite"
+    saving += "; from pathlib import Path; import tempfile; write_janus(Path(tempfile.mkdtemp())); import deepspeed"
+    saving += "; deepspeed.utils.logger.warning('a warning'); deepspeed.utils.logger.error('an error'); print('result')"
+    done = subprocess.run([sys.executable, "-c", saving], capture_output=True, text=True, check=True)
+    assert done.stdout == "result\n"
+    assert "an error" in done.stderr
+    assert "a warning" not in done.stderr

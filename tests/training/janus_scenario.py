@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-micro": ({"lora": LORA}, {"reference": "lora_off", "learning_rate": 1e-2, "micro_batch": 3}),
     "offloaded": ({"gradient_checkpointing": True}, {"reference": "offloaded", "micro_batch": 4}),
     "bfloat16": ({"dtype": "bfloat16"}, {"micro_batch": 4}),
-    "pocket": ({}, {}),  # of another architecture, whose layers read their parts' parameters themselves
+    "pocket": ({}, {}),  # whose image aligner and head train too
 }
 """Kind -> options of the policy, settings of GRPO."""
 

@@ -8,7 +8,6 @@ asked for could not be done here (a missing package, wrong weights, a folder, tr
 by Ctrl-C or SIGTERM, and everything so far is kept.
 """
 
-import logging
 from typing import Annotated, Any
 
 import typer
@@ -82,14 +81,6 @@ def pyrite(
     ] = False,
 ) -> None:
     """Understand, measure and stop reward hacking in text-to-image reinforcement learning."""
-    # accelerate imports DeepSpeed, where it is installed, to save any model; and that logs to stdout.
-    logging.getLogger("DeepSpeed").addFilter(_keep_off_stdout)
-
-
-def _keep_off_stdout(record: logging.LogRecord) -> bool:
-    if record.levelno >= logging.ERROR:
-        typer.echo(record.getMessage(), err=True)
-    return False
 
 
 # The verbs, in the order `pyrite --help` shows them.

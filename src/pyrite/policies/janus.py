@@ -121,12 +121,13 @@ class JanusPolicy:
     def decode(self, codes: Tensor) -> list[Image]:
         """R images from (R, n) image codes; channels are cut, not rounded, to 8 bits, as the official code does."""
         tokeniser = self._model.janus.model.vqmodel
-        black, white = self.sequences.pixel_range
         images: list[Image] = []
         for batch in codes.split(self.decode_batch):
-            pixels = (tokeniser.decode(batch) - black) * (255 / (white - black))
-            array = pixels.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-            images += [PILImage.fromarray(image) for image in array]
+            latents = tokeniser.quantize.get_codebook_entry(batch)
+            if latents.device.type == "cpu":
+                latents = latents.contiguous(memory_format=torch.channels_last)  # convolutions take it as it is
+            pixels = tokeniser.decoder(tokeniser.post_quant_conv(latents))
+            images += to_images(pixels, *self.sequences.pixel_range)
         return images
 
     def why_not(self, prompt: Prompt) -> str | None:
@@ -201,6 +202,12 @@ class JanusPolicy:
         whole = janus_adapters.merged(janus) if janus_adapters.has_adapters(janus) else janus
         whole.save_pretrained(folder)
         self.sequences.save(Path(folder))
+
+
+def to_images(pixels: Tensor, black: float, white: float) -> list[Image]:
+    """Pictures of (R, 3, height, width), whose values run from `black` to `white`; what lies outside is cut."""
+    shades = ((pixels - black) * (255 / (white - black))).clamp(0, 255).to(torch.uint8)
+    return [PILImage.fromarray(image) for image in shades.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
 def load_janus(

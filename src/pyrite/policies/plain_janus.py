@@ -9,7 +9,7 @@ policy it is made from. Not for use.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyrite.core.types import Prompt, Rollouts
-from pyrite.policies.janus import JanusPolicy
+from pyrite.policies.janus import JanusPolicy, to_images
 from pyrite.policies.janus_chat import Padded
 from pyrite.policies.janus_pocket import PocketSequences
 
@@ -110,8 +110,9 @@ class PlainJanus:
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> list[Any]:
-        """All images at once."""
-        return replace(self.policy, decode_batch=len(codes)).decode(codes)
+        """All images at once, through the library."""
+        pixels = self.policy._model.janus.model.vqmodel.decode(codes)
+        return to_images(pixels, *self.policy.sequences.pixel_range)
 
     def logp(self, rollouts: Rollouts) -> Tensor:
         """(R, T), differentiable: the logits of all tokens of the batch at once, then their softmax."""

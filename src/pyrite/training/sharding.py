@@ -32,7 +32,7 @@ class Pieces:
 
         self._count = torch.distributed.get_world_size()
         mesh = init_device_mesh(next(module.parameters()).device.type, (self._count,))
-        for layer in layers_of(module):
+        for layer in _layers(module):
             fully_shard(layer, mesh=mesh)
         fully_shard(module, mesh=mesh)
         self.module = module
@@ -86,7 +86,7 @@ class Pieces:
         restore_into(self._parameters, self._optimizer, saved, _like)
 
 
-def layers_of(module: nn.Module) -> list[nn.Module]:
+def _layers(module: nn.Module) -> list[nn.Module]:
     """The members of the outermost lists of several layers that hold something trained.
 
     A list of one is part of what surrounds it: the samplers call it by itself, which FSDP2 forbids of a unit.
@@ -96,7 +96,7 @@ def layers_of(module: nn.Module) -> list[nn.Module]:
         if isinstance(child, nn.ModuleList) and len(child) > 1:
             found += [layer for layer in child if any(value.requires_grad for value in layer.parameters())]
         else:
-            found += layers_of(child)
+            found += _layers(child)
     return found
 
 

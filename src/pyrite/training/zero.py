@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from pyrite.records.recipe import GrpoConfig
 from pyrite.training.engines import adamw, set_rate, trained
-from pyrite.training.sharding import layers_of
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -40,9 +39,6 @@ class Zero:
             "zero_optimization": dict(zero),
         }
         deepspeed = _deepspeed(next(module.parameters()).device)
-        for layer in layers_of(module):
-            # One that was given a forward of its own reads its parts' parameters itself: they are fetched with it.
-            deepspeed.utils.set_z3_leaf_module(layer, "forward" in vars(layer))
         with redirect_stdout(sys.stderr):
             self._engine: Any = deepspeed.initialize(model=module, optimizer=self._optimizer, config=config)[0]
         self.module: nn.Module = self._engine
