@@ -35,7 +35,9 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "lora-micro": ({"lora": LORA}, {"reference": "lora_off", "learning_rate": 1e-2, "micro_batch": 3}),
     "offloaded": ({"gradient_checkpointing": True}, {"reference": "offloaded", "micro_batch": 4}),
     "bfloat16": ({"dtype": "bfloat16"}, {"micro_batch": 4}),
-    "pocket": ({}, {}),  # whose image aligner and head train too
+    # Its image aligner and head train too. AdamW moves a parameter by up to the rate however small its gradient is, so
+    # the rate is also how far rounding of a gradient near 0 moves it.
+    "pocket": ({}, {"learning_rate": 1e-4}),
 }
 """Kind -> options of the policy, settings of GRPO."""
 

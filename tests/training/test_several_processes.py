@@ -23,7 +23,7 @@ SAME = ("loss", "grad_norm", "reward", "kl", "kl_k3", "entropy", "offpolicy_gap"
 KINDS = {
     "ddp": ("full", "lora-micro"),
     "fsdp2": ("full", "micro", "lora-micro", "pocket", "bfloat16"),
-    "zero3": ("full", "lora-micro", "offloaded", "pocket", "bfloat16"),
+    "zero3": ("full", "lora-micro", "pocket"),
 }
 ENGINES = {"ddp": "Copies", "fsdp2": "Pieces", "zero3": "Zero"}
 LAST = Path("checkpoints/step_000003")
